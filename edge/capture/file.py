@@ -1,0 +1,293 @@
+"""Any video file that GStreamer decodes, at its own pace (`real`) or as fast as it can be worked off (`max`).
+
+    filesrc ! decodebin ! videocrop(tap) ! convert+scale ! RGBA, model size ! appsink
+
+Pixels on the way, CPU: the decoder writes a picture, `videocrop` copies the field's rectangle (only when there is a
+border), convert+scale writes the RGBA frame. That frame's memory is what the model reads; our code copies nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.capture import field as fields
+from edge.capture import gst
+from edge.errors import CaptureError
+from edge.memory import host
+from edge.types import Field, Frame, Gap, SignalState, SourceStats
+
+log = logging.getLogger(__name__)
+
+SMALLEST_PX = 32  # of either side of a source picture
+OPEN_WITHIN_S = 20.0  # to the first decoded frame
+PROBE_HEIGHT_PX = 256
+PROBE_FRAMES = 12  # lit frames that a field is found from ...
+PROBE_EVERY = 8  # ... this many decoded frames apart ...
+PROBE_DECODE = 600  # ... among at most this many
+PROBE_LIT = 12  # mean luma under which a frame says nothing about the field
+CUT_SHORT_NS = 1_000_000_000  # a file that ends this much before its own claim was cut off
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[capture]` with `source = "file"`."""
+
+    path: str
+    rate: Literal["real", "max"] = "real"
+    loop: bool = False
+    field: Literal["auto", "whole"] | list[tuple[float, float]] = "auto"  # or its corners, in source pixels
+
+
+def open(config: Config, size: tuple[int, int]) -> FileSource:  # noqa: A001  (name = file = config key)
+    """Raises CaptureError when the file is missing, or is nothing that GStreamer can decode. `size`: (width, height)."""
+    return FileSource(config, size)
+
+
+class FileSource:
+    """See `types.Source`. Owner: one thread."""
+
+    def __init__(self, config: Config, size: tuple[int, int]) -> None:
+        self._config, self._size = config, size
+        self._path = Path(config.path).expanduser()
+        _check_readable(self._path)
+        self._state = SignalState.STARTING
+        self._detail = ""
+        self._lent: gst.Picture | None = None
+        self._frames = self._received_before = self._copies = self._rebuilds = 0
+        self._media_ns = self._last_pts_ns = -1
+        self._loop_offset_ns = 0
+        self._pipeline: gst.Pipeline | None = None
+        self._start(after_pts_ns=-1)
+
+    # ------------------------------------------------------------------------------------------ frames
+
+    def next(self, timeout_s: float) -> Frame | Gap:
+        self._return_lent()
+        if self._pipeline is None:
+            return self._gap(self._state)
+        picture = self._pipeline.pull(timeout_s)
+        if self._pipeline.format_changed():
+            if picture is not None:
+                picture.release()  # cropped for the old format
+            return self._rebuild()
+        if picture is None:
+            return self._why_nothing()
+        return self._lend(picture)
+
+    def _lend(self, picture: gst.Picture) -> Frame:
+        assert self._pipeline is not None
+        self._lent = picture
+        self._last_pts_ns = picture.pts_ns
+        self._media_ns = self._loop_offset_ns + picture.pts_ns
+        self._frames += 1
+        self._copies += picture.copied
+        host.blacken(picture.image, self._keep)
+        if self._config.rate == "real" and picture.running_ns >= 0:
+            captured_ns = self._pipeline.base_time_ns() + picture.running_ns  # when it was due: the sink's own clock
+        else:
+            captured_ns = time.monotonic_ns()
+        self._state = SignalState.LIVE
+        return Frame(
+            seq=self._frames,
+            image=picture.image,
+            captured_ns=captured_ns,
+            media_ns=self._media_ns,
+            field=self.field,
+            release=self._return_lent,
+        )
+
+    def _return_lent(self) -> None:
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            lent.release()
+
+    def _why_nothing(self) -> Gap:
+        assert self._pipeline is not None
+        error = self._pipeline.poll_error()
+        if error is not None:
+            return self._finish(SignalState.FAILED, f"{self._path}: broken after {self._seconds()}: {error}")
+        if not self._pipeline.ended:
+            return self._gap(SignalState.NO_SIGNAL)
+        claimed_ns = self._pipeline.duration_ns()
+        if claimed_ns - self._last_pts_ns > CUT_SHORT_NS:
+            claim = f"{claimed_ns / 1e9:.1f} s"
+            return self._finish(
+                SignalState.FAILED, f"{self._path}: cut off: ends after {self._seconds()}, should last {claim}"
+            )
+        if self._config.loop:
+            return self._rewind()
+        return self._finish(SignalState.ENDED, "")
+
+    def _seconds(self) -> str:
+        return f"{max(0, self._last_pts_ns) / 1e9:.1f} s"
+
+    def _gap(self, state: SignalState, detail: str = "") -> Gap:
+        self._state = state
+        if detail:
+            self._detail = detail
+        return Gap(
+            captured_ns=time.monotonic_ns(), media_ns=max(0, self._media_ns), state=state, detail=detail or self._detail
+        )
+
+    def _finish(self, state: SignalState, detail: str) -> Gap:
+        self._stop()
+        return self._gap(state, detail)
+
+    # --------------------------------------------------------------------------- start, change, rewind
+
+    def _start(self, after_pts_ns: int) -> None:
+        """Probe size and field from `after_pts_ns` on, then build the pipeline for exactly that format."""
+        size, lit = self._probe(after_pts_ns)
+        if min(size.width, size.height) < SMALLEST_PX:
+            raise CaptureError(
+                f"{self._path}: the picture is {size.width}x{size.height}, at least {SMALLEST_PX}x{SMALLEST_PX} is needed"
+            )
+        self.field = self._choose_field(size, lit)
+        self._keep = fields.keep_mask(self.field, *self._size)
+        log.info("%s: %s, field %s", self._path, size.description, _describe(self.field))
+        self._pipeline = pipeline = gst.Pipeline(self._description(), str(self._path), self._properties(size))
+        ready = pipeline.preroll(OPEN_WITHIN_S)
+        if ready and after_pts_ns >= 0:
+            ready = pipeline.seek(after_pts_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
+        if not ready or pipeline.source_size() is None:
+            error = pipeline.poll_error() or f"no picture within {OPEN_WITHIN_S:.0f} s"
+            self._stop()
+            raise CaptureError(f"{self._path}: not a video that GStreamer can decode: {error}")
+        pipeline.play()
+
+    def _description(self) -> str:
+        width, height = self._size
+        live = self._config.rate == "real"
+        mailbox = "max-buffers=1 drop=true sync=true" if live else "max-buffers=4 drop=false sync=false"
+        return (
+            f"filesrc name=file ! decodebin ! videocrop name=tap ! {gst.convert_scale()}"
+            f" ! video/x-raw,format=RGBA,width={width},height={height}"
+            f" ! appsink name=sink {mailbox} qos=false enable-last-sample=false"
+        )
+
+    def _properties(self, size: gst.Size) -> dict[str, dict[str, object]]:
+        crop = {
+            "left": self.field.x,
+            "top": self.field.y,
+            "right": size.width - self.field.x - self.field.width,
+            "bottom": size.height - self.field.y - self.field.height,
+        }
+        return {"file": {"location": str(self._path)}, "tap": dict(crop)}
+
+    def _choose_field(self, size: gst.Size, lit: list[npt.NDArray[np.uint8]]) -> Field:
+        if isinstance(self._config.field, list):
+            return _fixed_field(self._config.field, size)
+        found = fields.find(lit, size.width, size.height) if lit and self._config.field == "auto" else None
+        if found is None:
+            if self._config.field == "auto":
+                log.warning("%s: no endoscopic field found, the whole picture is used", self._path)
+            return fields.whole(size.width, size.height)
+        return found
+
+    def _probe(self, after_pts_ns: int) -> tuple[gst.Size, list[npt.NDArray[np.uint8]]]:
+        """Source size, and up to PROBE_FRAMES luma pictures with something in them."""
+        pipeline = gst.Pipeline(
+            f"filesrc name=file ! decodebin ! identity name=tap ! {gst.convert_scale()}"
+            f" ! video/x-raw,format=RGBA,height={PROBE_HEIGHT_PX},pixel-aspect-ratio=1/1"
+            " ! appsink name=sink max-buffers=2 sync=false qos=false enable-last-sample=false",
+            str(self._path),
+            {"file": {"location": str(self._path)}},
+        )
+        lit: list[npt.NDArray[np.uint8]] = []
+        try:
+            ready = pipeline.preroll(OPEN_WITHIN_S)
+            if ready and after_pts_ns >= 0:
+                ready = pipeline.seek(after_pts_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
+            size = pipeline.source_size() if ready else None
+            if size is None:
+                error = pipeline.poll_error() or f"no picture within {OPEN_WITHIN_S:.0f} s"
+                raise CaptureError(f"{self._path}: not a video that GStreamer can decode: {error}")
+            pipeline.play()
+            for count in range(PROBE_DECODE):
+                picture = pipeline.pull(OPEN_WITHIN_S)
+                if picture is None or pipeline.format_changed():
+                    if picture is not None:
+                        picture.release()
+                    break
+                if count % PROBE_EVERY == 0:
+                    luma = np.asarray(picture.image)[:, :, :3].mean(axis=2).astype(np.uint8)
+                    if luma.mean() > PROBE_LIT:
+                        lit.append(luma)
+                picture.release()
+                if len(lit) == PROBE_FRAMES:
+                    break
+            return size, lit
+        finally:
+            pipeline.close()
+
+    def _rebuild(self) -> Gap:
+        """The format changed: GStreamer 1.20-1.22 cannot be trusted to renegotiate, so a new pipeline goes on."""
+        self._stop()
+        self._rebuilds += 1
+        try:
+            self._start(after_pts_ns=self._last_pts_ns)
+        except CaptureError as exc:
+            return self._gap(SignalState.FAILED, f"{self._path}: format changed after {self._seconds()}: {exc}")
+        return self._gap(SignalState.FORMAT_CHANGED, f"field now {_describe(self.field)}")
+
+    def _rewind(self) -> Gap:
+        assert self._pipeline is not None
+        self._received_before += self._pipeline.received()
+        # One frame time between the last picture of a round and the first of the next keeps media time rising.
+        self._loop_offset_ns = self._media_ns + 40_000_000
+        self._last_pts_ns = -1
+        if not self._pipeline.seek(0):
+            return self._finish(SignalState.FAILED, f"{self._path}: cannot be played again: it is not seekable")
+        return self._gap(SignalState.STARTING, "")
+
+    # -------------------------------------------------------------------------------------------- rest
+
+    def stats(self) -> SourceStats:
+        received = self._received_before + (self._pipeline.received() if self._pipeline else 0)
+        return SourceStats(
+            frames=self._frames,
+            dropped=max(0, received - self._frames - 1) if self._pipeline else max(0, received - self._frames),
+            host_copies=self._copies,
+            rebuilds=self._rebuilds,
+        )
+
+    def _stop(self) -> None:
+        self._return_lent()
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            self._received_before += pipeline.received()
+            pipeline.close()
+
+    def close(self) -> None:
+        self._stop()
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            first = file.read(1)
+    except OSError as exc:
+        raise CaptureError(f"{path}: cannot be read: {exc.strerror}") from exc
+    if not first:
+        raise CaptureError(f"{path}: the file is empty, a video was expected")
+
+
+def _fixed_field(corners: list[tuple[float, float]], size: gst.Size) -> Field:
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    inside = len(corners) >= 3 and min(xs) >= 0 and min(ys) >= 0 and max(xs) <= size.width and max(ys) <= size.height
+    if not inside:
+        raise CaptureError(
+            f"capture.field: expected at least 3 corners within {size.width}x{size.height}, got {corners}"
+        )
+    x0, y0, x1, y1 = int(min(xs)), int(min(ys)), int(np.ceil(max(xs))), int(np.ceil(max(ys)))
+    return Field(x=x0, y=y0, width=x1 - x0, height=y1 - y0, outline=tuple(corners))
+
+
+def _describe(field: Field) -> str:
+    return f"{field.width}x{field.height}+{field.x}+{field.y}, {len(field.outline)} corners"

@@ -1,0 +1,284 @@
+"""GStreamer, the only file that imports it. One `Pipeline` ends in an appsink that our own thread pulls from.
+
+Building, states and the bus go through PyGObject. The way of a frame goes through ctypes: the field's outside has to be
+blackened in place, and neither PyGObject's wrappers nor appsink, which remembers its last sample, leave a buffer with the
+single reference that `gst_buffer_map(WRITE)` wants. So the buffer's GstMemory is mapped, whose own lock says whether any
+other buffer shares it. The C structs below are part of GStreamer 1.x's stable ABI. ctypes releases the GIL while it waits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gi
+
+from edge.errors import CaptureError
+from edge.memory.host import HostImage
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstApp", "1.0")
+gi.require_version("GstVideo", "1.0")
+from gi.repository import Gst, GstApp, GstVideo  # noqa: E402, F401  (GstApp registers appsink's type)
+
+log = logging.getLogger(__name__)
+
+CLOSE_WITHIN_S = 3.0
+_READ_WRITE = 3
+_NONE = 2**64 - 1
+
+_gst = ctypes.CDLL("libgstreamer-1.0.so.0")
+_app = ctypes.CDLL("libgstapp-1.0.so.0")
+_video = ctypes.CDLL("libgstvideo-1.0.so.0")
+_P, _U64 = ctypes.c_void_p, ctypes.c_uint64
+
+
+class _MapInfo(ctypes.Structure):
+    _fields_ = (
+        ("memory", _P),
+        ("flags", ctypes.c_int),
+        ("data", _P),
+        ("size", ctypes.c_size_t),
+        ("maxsize", ctypes.c_size_t),
+        ("private", _P * 8),
+    )
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = (("mini_object", ctypes.c_byte * 64), ("pool", _P), ("pts", _U64), ("dts", _U64), ("duration", _U64))
+
+
+class _VideoMeta(ctypes.Structure):
+    _fields_ = (
+        ("meta", _P * 2),
+        ("buffer", _P),
+        ("flags", ctypes.c_int),
+        ("format", ctypes.c_int),
+        ("id", ctypes.c_int),
+        ("width", ctypes.c_uint),
+        ("height", ctypes.c_uint),
+        ("n_planes", ctypes.c_uint),
+        ("offset", ctypes.c_size_t * 4),
+        ("stride", ctypes.c_int * 4),
+    )
+
+
+def _declare(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+    function = getattr(library, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+_try_pull = _declare(_app, "gst_app_sink_try_pull_sample", _P, _P, _U64)
+_is_eos = _declare(_app, "gst_app_sink_is_eos", ctypes.c_int, _P)
+_sample_buffer = _declare(_gst, "gst_sample_get_buffer", _P, _P)
+_sample_segment = _declare(_gst, "gst_sample_get_segment", _P, _P)
+_running_time = _declare(_gst, "gst_segment_to_running_time", _U64, _P, ctypes.c_int, _U64)
+_ref = _declare(_gst, "gst_mini_object_ref", _P, _P)
+_unref = _declare(_gst, "gst_mini_object_unref", None, _P)
+_copy_deep = _declare(_gst, "gst_buffer_copy_deep", _P, _P)
+_n_memory = _declare(_gst, "gst_buffer_n_memory", ctypes.c_uint, _P)
+_peek_memory = _declare(_gst, "gst_buffer_peek_memory", _P, _P, ctypes.c_uint)
+_map = _declare(_gst, "gst_memory_map", ctypes.c_int, _P, ctypes.POINTER(_MapInfo), ctypes.c_int)
+_unmap = _declare(_gst, "gst_memory_unmap", None, _P, ctypes.POINTER(_MapInfo))
+_video_meta = _declare(_video, "gst_buffer_get_video_meta", ctypes.POINTER(_VideoMeta), _P)
+_pad_caps = _declare(_gst, "gst_pad_get_current_caps", _P, _P)
+_now = _declare(_gst, "gst_util_get_timestamp", _U64)
+
+
+def _map_writable(buffer: int) -> _MapInfo | None:
+    mapping = _MapInfo()
+    if _n_memory(buffer) == 1 and _map(_peek_memory(buffer, 0), ctypes.byref(mapping), _READ_WRITE):
+        return mapping
+    return None
+
+
+class Picture(NamedTuple):
+    """A mapped buffer: ours alone to read and write until `release()`."""
+
+    image: HostImage
+    pts_ns: int  # stream time as the demuxer stamped it
+    running_ns: int  # time since the pipeline started playing, -1 when unknown
+    copied: bool  # its memory was shared or in pieces, so it had to be copied
+    buffer: int
+    mapping: _MapInfo
+
+    def release(self) -> None:
+        _unmap(self.mapping.memory, ctypes.byref(self.mapping))
+        _unref(self.buffer)
+
+
+class Size(NamedTuple):
+    width: int
+    height: int
+    description: str  # the caps, for people
+
+
+def init() -> None:
+    """Load GStreamer's registry; harmless when called again."""
+    result = Gst.init_check(None)  # (ok, argv), or ok alone where gst-python's overrides are newer
+    if not (result[0] if isinstance(result, tuple) else result):
+        raise CaptureError("GStreamer cannot start: check GST_PLUGIN_PATH and run gst-inspect-1.0")
+
+
+def missing_elements(names: Sequence[str]) -> list[str]:
+    """Those of `names` that no installed plugin provides."""
+    init()
+    return [name for name in names if Gst.ElementFactory.find(name) is None]
+
+
+def version() -> str:
+    return str(Gst.version_string())
+
+
+def convert_scale() -> str:
+    """CPU colour conversion and scaling: one pass where GStreamer has it (1.22), two before (Ubuntu 22.04)."""
+    if not missing_elements(["videoconvertscale"]):
+        return "videoconvertscale add-borders=false n-threads=1"
+    return "videoscale add-borders=false n-threads=1 ! videoconvert n-threads=1"
+
+
+class Pipeline:
+    """A running `gst-launch` description whose appsink is named `sink` and whose first raw element is named `tap`.
+
+    Everything is called from the thread that made it. `name` is what error messages call the source.
+    """
+
+    def __init__(self, description: str, name: str, properties: dict[str, dict[str, Any]] | None = None) -> None:
+        init()
+        self.name = name
+        try:
+            self._pipeline = Gst.parse_launch(description)
+        except Exception as exc:  # GLib.Error
+            raise CaptureError(f"{name}: cannot build the pipeline: {getattr(exc, 'message', exc)}") from exc
+        for element, values in (properties or {}).items():
+            for key, value in values.items():
+                self._element(element).set_property(key, value)
+        self._sink = self._element("sink")
+        self._sink_ptr = hash(self._sink)
+        self._tap = self._element("tap").get_static_pad("sink")
+        self._tap_ptr = hash(self._tap)
+        self._bus = self._pipeline.get_bus()
+        self._strides: tuple[int, int, int] | None = None
+        self._format: Any = None
+        self.error: str | None = None
+
+    def _element(self, name: str) -> Any:
+        element = self._pipeline.get_by_name(name)
+        if element is None:
+            raise CaptureError(f"{self.name}: the pipeline has no element named {name!r}")
+        return element
+
+    def play(self) -> None:
+        self._pipeline.set_state(Gst.State.PLAYING)
+
+    def preroll(self, timeout_s: float) -> bool:
+        """Go to PAUSED and wait for the first frame; False on timeout or error (see `poll_error`)."""
+        self._pipeline.set_state(Gst.State.PAUSED)
+        result, _, _ = self._pipeline.get_state(int(timeout_s * Gst.SECOND))
+        return bool(result in (Gst.StateChangeReturn.SUCCESS, Gst.StateChangeReturn.NO_PREROLL))
+
+    def pull(self, timeout_s: float) -> Picture | None:
+        """The next frame, or None after `timeout_s`, at end of stream, and after an error."""
+        sample = _try_pull(self._sink_ptr, max(0, int(timeout_s * 1e9)))
+        if not sample:
+            return None
+        shared = _sample_buffer(sample)
+        pts = int(_Buffer.from_address(shared).pts)
+        segment = _sample_segment(sample)
+        running = int(_running_time(segment, int(Gst.Format.TIME), pts)) if pts != _NONE else _NONE
+        buffer = _ref(shared)
+        _unref(sample)
+        mapping = _map_writable(buffer)
+        copied = mapping is None
+        if mapping is None:
+            buffer = _copy_deep(shared)
+            _unref(shared)
+            mapping = _map_writable(buffer)
+        if mapping is None:
+            _unref(buffer)
+            raise CaptureError(f"{self.name}: a frame's memory cannot be mapped")
+        width, height, stride = self._layout(buffer)
+        image = HostImage(int(mapping.data), height, width, stride)
+        return Picture(image, -1 if pts == _NONE else pts, -1 if running == _NONE else running, copied, buffer, mapping)
+
+    def _layout(self, buffer: int) -> tuple[int, int, int]:
+        """(width, height, stride) from the buffer's own GstVideoMeta, else from the negotiated caps."""
+        meta = _video_meta(buffer)
+        if meta:
+            return int(meta.contents.width), int(meta.contents.height), int(meta.contents.stride[0])
+        if self._strides is None:
+            info = GstVideo.VideoInfo.new_from_caps(self._sink.get_static_pad("sink").get_current_caps())
+            self._strides = (info.width, info.height, info.stride[0])
+        return self._strides
+
+    @property
+    def ended(self) -> bool:
+        return bool(_is_eos(self._sink_ptr))
+
+    def poll_error(self) -> str | None:
+        """Drain the bus; the first error's text with the element that raised it, remembered for good."""
+        while self.error is None:
+            message = self._bus.pop_filtered(Gst.MessageType.ERROR)
+            if message is None:
+                break
+            problem, debug = message.parse_error()
+            # GStreamer's debug text ends in the sentence that says what is wrong: "file.c(7): f (): /path: Reason"
+            reason = (debug or "").strip().splitlines()[-1:] or [""]
+            self.error = f"{problem.message.rstrip('.')}" + (f" ({reason[0].strip()})" if reason[0] else "")
+        return self.error
+
+    def source_size(self) -> Size | None:
+        """What enters the tap now (None before the first frame), remembered for `format_changed`."""
+        caps = self._format = self._tap.get_current_caps()
+        if caps is None:
+            return None
+        structure = caps.get_structure(0)
+        width, height = structure.get_value("width"), structure.get_value("height")
+        text = f"{width}x{height} {structure.get_value('format')}"
+        ok, numerator, denominator = structure.get_fraction("framerate")
+        if ok and numerator:
+            text += f" {numerator / denominator:.4g} fps"
+        return Size(int(width), int(height), text)
+
+    def format_changed(self) -> bool:
+        """True when other caps entered the tap since `source_size`. Costs about a microsecond: asked at every frame."""
+        caps = _pad_caps(self._tap_ptr)
+        if not caps:
+            return False
+        _unref(caps)  # the pad keeps its own reference, and `_format` keeps the old one alive: addresses are safe
+        return self._format is not None and caps != hash(self._format)
+
+    def duration_ns(self) -> int:
+        """The container's own claim, 0 when it makes none."""
+        ok, value = self._pipeline.query_duration(Gst.Format.TIME)
+        return int(value) if ok and value > 0 else 0
+
+    def seek(self, position_ns: int) -> bool:
+        """Continue at the first key frame at or after `position_ns`."""
+        flags = Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT | Gst.SeekFlags.SNAP_AFTER
+        return bool(self._pipeline.seek_simple(Gst.Format.TIME, flags, position_ns))
+
+    def base_time_ns(self) -> int:
+        """CLOCK_MONOTONIC when running time was 0."""
+        return int(self._pipeline.get_base_time())
+
+    def received(self) -> int:
+        """Frames that reached the appsink, handed out or not, since the last flush."""
+        stats = self._sink.get_property("stats")
+        return int(stats.get_value("rendered")) + int(stats.get_value("dropped"))
+
+    def close(self) -> None:
+        """To NULL, on a helper thread: a driver may hang there, and then we go on without it."""
+        worker = threading.Thread(target=self._pipeline.set_state, args=(Gst.State.NULL,), daemon=True)
+        worker.start()
+        worker.join(CLOSE_WITHIN_S)
+        if worker.is_alive():
+            log.error("%s: did not stop within %.0f s; left behind", self.name, CLOSE_WITHIN_S)
+
+
+def monotonic_ns() -> int:
+    return int(_now())

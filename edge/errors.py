@@ -1,0 +1,40 @@
+"""One error per boundary. The message names what failed (file, key, device) and what was expected.
+
+A timeout is never an error: it is a value (`types.Gap`). Foreign exceptions are wrapped `from exc` where they enter.
+"""
+
+
+class EdgeError(Exception):
+    """Something a person has to mend. The command line prints the message alone and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeError):
+    """The command line was wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file is missing, unreadable, or says something that is not allowed."""
+
+
+class CaptureError(EdgeError):
+    """A source cannot be opened, or broke for good."""
+
+
+class ModelError(EdgeError):
+    """A model folder is incomplete, has the wrong digest, or does not fit the pipeline."""
+
+
+class InferenceError(EdgeError):
+    """A backend cannot load or run a model."""
+
+
+class OutboxError(EdgeError):
+    """An event could not be made durable, so nobody was told of it."""
+
+
+class UplinkError(EdgeError):
+    """The broker, its address, or our credentials are wrong in a way that retrying cannot mend."""

@@ -1,0 +1,263 @@
+"""The words of the system: what flows from the source to the outbox. Standard library and msgspec only.
+
+Units: `_ns` nanoseconds, `_px` pixels. Boxes are `(x0, y0, x1, y1)` in *source* pixels, x1/y1 exclusive.
+Two clocks ride on every frame: `captured_ns` (CLOCK_MONOTONIC, for latency) and `media_ns` (the stream's own time,
+for every rule: the same clip gives the same events at any speed).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+Box = tuple[float, float, float, float]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every value below: immutable, strict."""
+
+
+# --------------------------------------------------------------------------------------------- capture
+
+
+class SignalState(str, enum.Enum):
+    """What the source can say about its picture."""
+
+    STARTING = "starting"
+    LIVE = "live"
+    NO_SIGNAL = "no_signal"
+    FORMAT_CHANGED = "format_changed"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class Field(Struct):
+    """The endoscope's picture inside the tower's: its bounding rectangle and its corners.
+
+    `x, y, width, height` in source pixels. `outline` is a convex polygon in source pixels; everything outside it is
+    blackened before the model sees the frame (the tower writes the patient's name there).
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    outline: tuple[tuple[float, float], ...]
+
+
+class Frame:
+    """One picture on loan from its source; `release()` gives the buffer back. Owner: the core loop's thread.
+
+    `image` has `__array_interface__` (or `__cuda_array_interface__`): RGBA uint8 `(H, W, 4)` at model size, black
+    outside the field. It must not be touched after `release()`.
+    """
+
+    __slots__ = ("_release", "captured_ns", "field", "image", "media_ns", "seq")
+
+    def __init__(
+        self, *, seq: int, image: Any, captured_ns: int, media_ns: int, field: Field, release: Any = None
+    ) -> None:
+        self.seq = seq
+        self.image = image
+        self.captured_ns = captured_ns
+        self.media_ns = media_ns
+        self.field = field
+        self._release = release
+
+    def release(self) -> None:
+        """Give the buffer back. Calling it twice is harmless."""
+        release, self._release, self.image = self._release, None, None
+        if release is not None:
+            release()
+
+
+class Gap(Struct):
+    """No frame, and why: what a source answers when its timeout passed or its state changed."""
+
+    captured_ns: int
+    media_ns: int
+    state: SignalState
+    detail: str = ""
+
+
+class SourceStats(Struct):
+    """Counters of a source since it was opened."""
+
+    frames: int = 0  # handed out
+    dropped: int = 0  # decoded, but replaced by a newer one before the loop asked
+    host_copies: int = 0  # whole pictures copied by our own code (0 on a good day)
+    rebuilds: int = 0  # pipelines rebuilt after a format change
+
+
+class Source(Protocol):
+    """Where frames come from. `edge/capture/NAME.py` has a frozen `Config` and `open(config, size) -> Source`.
+
+    Used from one thread. `next` never raises for a missing signal; it raises CaptureError when the source is broken.
+    """
+
+    def next(self, timeout_s: float) -> Frame | Gap: ...
+
+    def stats(self) -> SourceStats: ...
+
+    def close(self) -> None:
+        """Stop within 3 s, whatever the hardware does."""
+
+
+# ----------------------------------------------------------------------------------------------- infer
+
+
+class TensorSpec(Struct):
+    """One I/O tensor of a model: numpy dtype name and fixed shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Backend(Protocol):
+    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`."""
+
+    name: str
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+
+    def infer(self, image: Any) -> Mapping[str, Any]:
+        """`image`: (H, W, 4) uint8 with `__array_interface__`. Returns numpy arrays by output name, **valid until
+        the next call**. Raises InferenceError."""
+
+    def close(self) -> None: ...
+
+
+# ------------------------------------------------------------------------------------- heads and decide
+
+
+class Detection(Struct):
+    """One region in one frame."""
+
+    label: str
+    box: Box
+    score: float  # 0..1
+    area: float  # share of the picture, 0..1
+
+
+class View(str, enum.Enum):
+    """What the picture is good for, worst first in the order of the quality head's table."""
+
+    BLACK = "black"
+    OUT_OF_BODY = "out_of_body"
+    POOR = "poor"
+    GOOD = "good"
+
+
+class Quality(Struct):
+    """The picture's own condition, from the model's `thumbnail` and `detail` outputs. All 0..1 unless said."""
+
+    view: View
+    reason: str  # "", "dark", "glare", "blur", ...
+    luma: float
+    glare: float  # share of saturated pixels
+    redness: float  # mean R / mean (R+G+B)
+    detail: float  # mean absolute Laplacian, 0..255
+
+
+class Findings(Struct):
+    """What all heads said of one frame."""
+
+    seq: int
+    captured_ns: int
+    media_ns: int
+    detections: tuple[Detection, ...] = ()
+    quality: Quality | None = None
+
+
+class Priority(str, enum.Enum):
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Alert(Struct, tag="alert"):
+    """Somebody should look. `captured_ns` is the frame that made the rule fire."""
+
+    kind: str  # "polyp", "no_signal", "poor_view": a row of the pipeline's alert table
+    priority: Priority
+    text: str
+    captured_ns: int
+    media_ns: int
+    procedure: str = ""
+    track: int = 0  # stable within a procedure; 0 where the alert is not about a region
+    box: Box | None = None
+    score: float = 0.0
+    first_seen_ns: int = 0  # media time of the track's first detection
+
+
+class AlertCleared(Struct, tag="alert_cleared"):
+    """The condition of an earlier alert is over (held for the table's `hold_s`)."""
+
+    kind: str
+    captured_ns: int
+    media_ns: int
+    procedure: str = ""
+    track: int = 0
+
+
+class FindingEnded(Struct, tag="finding"):
+    """A confirmed track ended: the record a report is made from."""
+
+    label: str
+    track: int
+    procedure: str
+    captured_ns: int
+    media_ns: int  # when it was last seen
+    first_seen_ns: int
+    frames: int
+    best_score: float
+    best_box: Box
+    best_seen_ns: int
+
+
+class ProcedureStarted(Struct, tag="procedure_started"):
+    procedure: str
+    captured_ns: int
+    media_ns: int
+
+
+class ProcedureEnded(Struct, tag="procedure_ended"):
+    procedure: str
+    captured_ns: int
+    media_ns: int
+    duration_ns: int
+    findings: int
+
+
+class SignalChanged(Struct, tag="signal"):
+    state: SignalState
+    previous: SignalState
+    captured_ns: int
+    media_ns: int
+    detail: str = ""
+
+
+class ViewChanged(Struct, tag="view"):
+    view: View
+    previous: View
+    captured_ns: int
+    media_ns: int
+    reason: str = ""
+
+
+Event = Alert | AlertCleared | FindingEnded | ProcedureStarted | ProcedureEnded | SignalChanged | ViewChanged
+
+
+class Message(Struct):
+    """An event as it leaves the box: the MQTT payload. Consumers drop a repeated `id`."""
+
+    id: str  # ULID, made when the event was committed
+    device: str
+    boot: str  # the kernel's boot id: `captured_ns` is comparable within one boot only
+    seq: int  # the outbox's own counter: strictly increasing for a device, never reused
+    committed_at: str  # wall clock, RFC 3339, UTC
+    event: Event
