@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -34,7 +34,7 @@ class SignalState(str, enum.Enum):
     FAILED = "failed"
 
 
-class Field(Struct):
+class Field(Struct, frozen=True, kw_only=True):
     """The endoscope's picture inside the tower's: its bounding rectangle and its corners.
 
     `x, y, width, height` in source pixels. `outline` is a convex polygon in source pixels; everything outside it is
@@ -74,7 +74,7 @@ class Frame:
             release()
 
 
-class Gap(Struct):
+class Gap(Struct, frozen=True, kw_only=True):
     """No frame, and why: what a source answers when its timeout passed or its state changed."""
 
     captured_ns: int
@@ -83,7 +83,7 @@ class Gap(Struct):
     detail: str = ""
 
 
-class SourceStats(Struct):
+class SourceStats(Struct, frozen=True, kw_only=True):
     """Counters of a source since it was opened."""
 
     frames: int = 0  # handed out
@@ -109,12 +109,60 @@ class Source(Protocol):
 # ----------------------------------------------------------------------------------------------- infer
 
 
-class TensorSpec(Struct):
+class TensorSpec(Struct, frozen=True, kw_only=True):
     """One I/O tensor of a model: numpy dtype name and fixed shape."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+
+
+Precision = Literal["int8", "fp32"]
+
+
+class ModelFile(Struct, frozen=True, kw_only=True):
+    path: str
+    sha256: str
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """One figure, and the command that printed it."""
+
+    dataset: str
+    metric: str
+    command: str
+    fp32: float | None = None
+    int8: float | None = None
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """`model.toml`."""
+
+    name: str
+    version: str
+    labels: list[str]
+    licence: str
+    training_data: list[str]
+    files: dict[Precision, ModelFile]
+    input: TensorSpec
+    outputs: list[TensorSpec]
+    measured: list[Measurement]
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A model file whose digest was checked: `content` is exactly the released ONNX."""
+
+    manifest: Manifest
+    precision: Precision
+    path: str
+    sha256: str
+    content: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the frames it eats."""
+        _, height, width, _ = self.manifest.input.shape
+        return width, height
 
 
 class Backend(Protocol):
@@ -123,6 +171,7 @@ class Backend(Protocol):
     name: str
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
+    host_copies: int  # frames that had to be copied because their rows were padded
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         """`image`: (H, W, 4) uint8 with `__array_interface__`. Returns numpy arrays by output name, **valid until
@@ -134,7 +183,7 @@ class Backend(Protocol):
 # ------------------------------------------------------------------------------------- heads and decide
 
 
-class Detection(Struct):
+class Detection(Struct, frozen=True, kw_only=True):
     """One region in one frame."""
 
     label: str
@@ -152,7 +201,7 @@ class View(str, enum.Enum):
     GOOD = "good"
 
 
-class Quality(Struct):
+class Quality(Struct, frozen=True, kw_only=True):
     """The picture's own condition, from the model's `thumbnail` and `detail` outputs. All 0..1 unless said."""
 
     view: View
@@ -163,7 +212,7 @@ class Quality(Struct):
     detail: float  # mean absolute Laplacian, 0..255
 
 
-class Findings(Struct):
+class Findings(Struct, frozen=True, kw_only=True):
     """What all heads said of one frame."""
 
     seq: int
@@ -179,7 +228,7 @@ class Priority(str, enum.Enum):
     LOW = "low"
 
 
-class Alert(Struct, tag="alert"):
+class Alert(Struct, frozen=True, kw_only=True, tag="alert"):
     """Somebody should look. `captured_ns` is the frame that made the rule fire."""
 
     kind: str  # "polyp", "no_signal", "poor_view": a row of the pipeline's alert table
@@ -194,7 +243,7 @@ class Alert(Struct, tag="alert"):
     first_seen_ns: int = 0  # media time of the track's first detection
 
 
-class AlertCleared(Struct, tag="alert_cleared"):
+class AlertCleared(Struct, frozen=True, kw_only=True, tag="alert_cleared"):
     """The condition of an earlier alert is over (held for the table's `hold_s`)."""
 
     kind: str
@@ -204,7 +253,7 @@ class AlertCleared(Struct, tag="alert_cleared"):
     track: int = 0
 
 
-class FindingEnded(Struct, tag="finding"):
+class FindingEnded(Struct, frozen=True, kw_only=True, tag="finding"):
     """A confirmed track ended: the record a report is made from."""
 
     label: str
@@ -219,13 +268,13 @@ class FindingEnded(Struct, tag="finding"):
     best_seen_ns: int
 
 
-class ProcedureStarted(Struct, tag="procedure_started"):
+class ProcedureStarted(Struct, frozen=True, kw_only=True, tag="procedure_started"):
     procedure: str
     captured_ns: int
     media_ns: int
 
 
-class ProcedureEnded(Struct, tag="procedure_ended"):
+class ProcedureEnded(Struct, frozen=True, kw_only=True, tag="procedure_ended"):
     procedure: str
     captured_ns: int
     media_ns: int
@@ -233,7 +282,7 @@ class ProcedureEnded(Struct, tag="procedure_ended"):
     findings: int
 
 
-class SignalChanged(Struct, tag="signal"):
+class SignalChanged(Struct, frozen=True, kw_only=True, tag="signal"):
     state: SignalState
     previous: SignalState
     captured_ns: int
@@ -241,7 +290,7 @@ class SignalChanged(Struct, tag="signal"):
     detail: str = ""
 
 
-class ViewChanged(Struct, tag="view"):
+class ViewChanged(Struct, frozen=True, kw_only=True, tag="view"):
     view: View
     previous: View
     captured_ns: int
@@ -252,7 +301,7 @@ class ViewChanged(Struct, tag="view"):
 Event = Alert | AlertCleared | FindingEnded | ProcedureStarted | ProcedureEnded | SignalChanged | ViewChanged
 
 
-class Message(Struct):
+class Message(Struct, frozen=True, kw_only=True):
     """An event as it leaves the box: the MQTT payload. Consumers drop a repeated `id`."""
 
     id: str  # ULID, made when the event was committed
