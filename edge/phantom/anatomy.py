@@ -1,0 +1,157 @@
+"""What the phantom is made of: the tube's wall (folds, mucosa) and its polyps.
+
+Lengths are in tube radii (one radius is about 25 mm). The wall is parametrised by `theta` (angle around the tube's
+axis, radians) and `z` (along it, towards the caecum). The wall repeats every `PERIOD` radii; polyps do not.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.phantom.noise import Plane, fractal_noise, smooth_noise, vessels
+from edge.types import Struct
+
+PERIOD = 8.0
+ATLAS = (2048, 1536)  # rows along z, columns around
+FOLDS = (1024, 384)
+
+
+class Paris(str, enum.Enum):
+    """Paris classes of superficial lesions that the phantom grows."""
+
+    IP = "0-Ip"
+    IS = "0-Is"
+    IIA = "0-IIa"
+    IIB = "0-IIb"
+    IIC = "0-IIc"
+
+
+class Polyp(Struct):
+    """One polyp on the wall. Lengths in tube radii, colours as RGB factors on the mucosa around it."""
+
+    id: int
+    paris: Paris
+    theta: float
+    z: float
+    radius: float
+    stretch: float  # long axis / short axis
+    turn: float  # of the long axis, radians
+    height: float
+    lobes: tuple[float, ...]  # amplitudes of the outline's harmonics 2..
+    tint: tuple[float, float, float]
+    grain: float  # how rough its surface is against the mucosa's
+    seed: int
+
+
+class Palette(Struct):
+    """Colours of one patient's mucosa, RGB 0..1."""
+
+    base: tuple[float, float, float]
+    flush: tuple[float, float, float]
+    pale: tuple[float, float, float]
+    vessel: tuple[float, float, float]
+    vessel_strength: float
+    residue: float  # how much yellow residue sticks to the wall, 0..1
+
+
+class Wall:
+    """The tube's surface as seamless pictures over (z, theta).
+
+    `albedo`: uint8 `ATLAS + (4,)`, RGB and wetness. `slope`: float32 `ATLAS + (2,)`, micro slope along theta and z.
+    `inward`: float32 `FOLDS`, how far the wall stands in from radius 1 (folds positive, haustra negative).
+    """
+
+    def __init__(self, seed: int, palette: Palette, fold_depth: float = 0.38) -> None:
+        rng = np.random.default_rng((seed, 0xC0104))
+        self.albedo, self.slope = _mucosa(rng, palette)
+        self.inward = _folds(rng, fold_depth)
+
+
+def _mucosa(rng: np.random.Generator, palette: Palette) -> tuple[NDArray[np.uint8], Plane]:
+    def mix(picture: Plane, colour: tuple[float, float, float], share: Plane) -> Plane:
+        return picture + share[..., None] * (np.array(colour, np.float32) - picture)
+
+    picture = np.empty((*ATLAS, 3), np.float32)
+    picture[:] = palette.base
+    patches = fractal_noise(rng, ATLAS, (8, 6), 4)
+    picture = mix(picture, palette.flush, np.clip(patches, 0, 1) * 0.9)
+    picture = mix(picture, palette.pale, np.clip(-patches, 0, 1) * 0.9)
+    tree = vessels(rng, ATLAS, 46)
+    zones = np.clip(0.55 + 0.8 * smooth_noise(rng, ATLAS, (8, 6)), 0.1, 1)
+    picture = mix(picture, palette.vessel, tree * zones * np.float32(palette.vessel_strength))
+    fine = fractal_noise(rng, ATLAS, (128, 96), 3, 0.7)
+    picture *= (1 + 0.07 * fine + 0.05 * fractal_noise(rng, ATLAS, (32, 24), 2))[..., None]
+    blot = fractal_noise(rng, ATLAS, (16, 12), 4, 0.6)
+    picture = mix(
+        picture, (0.80, 0.62, 0.25), np.clip((blot - 0.75 + 0.6 * palette.residue) * 4, 0, 0.8 * palette.residue)
+    )
+    bumps = 0.0035 * fractal_noise(rng, ATLAS, (128, 96), 2, 0.5) + 0.010 * smooth_noise(rng, ATLAS, (48, 36))
+    wet = np.clip(0.5 + 0.9 * fractal_noise(rng, ATLAS, (16, 12), 3), 0, 1)
+    albedo = np.clip(np.dstack([picture, wet]) * 255, 0, 255).astype(np.uint8)
+    return albedo, slopes(bumps, PERIOD / ATLAS[0], math.tau / ATLAS[1])
+
+
+def slopes(height: Plane, row_step: float, col_step: float) -> Plane:
+    """Central differences of a seamless height picture: float32 (H, W, 2), along columns then rows."""
+    along_cols = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) / np.float32(2 * col_step)
+    along_rows = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) / np.float32(2 * row_step)
+    return np.dstack([along_cols, along_rows]).astype(np.float32)
+
+
+def _folds(rng: np.random.Generator, depth: float) -> Plane:
+    """Haustral folds: crescents that reach around a third to the whole of the tube, pouches between them."""
+    z = (np.arange(FOLDS[0], dtype=np.float32) * (PERIOD / FOLDS[0]))[:, None]
+    theta = (np.arange(FOLDS[1], dtype=np.float32) * (math.tau / FOLDS[1]))[None, :]
+    inward = 0.07 * fractal_noise(rng, FOLDS, (8, 4), 2)
+    taenia = rng.uniform(0, math.tau)
+    inward += 0.05 * np.cos(3 * (theta - taenia))
+    count = int(rng.integers(7, 11))
+    for index in range(count):
+        at = (index + rng.uniform(-0.25, 0.25)) * PERIOD / count
+        reach = rng.uniform(0.8, 2.4)
+        middle = rng.uniform(0, math.tau)
+        around = np.abs((theta - middle + math.pi) % math.tau - math.pi)
+        share = 1 / (1 + np.exp((around - reach) * 5))
+        sway = 0.12 * np.sin(theta + rng.uniform(0, math.tau)) + 0.06 * np.sin(2 * theta + rng.uniform(0, math.tau))
+        along = (z - at - sway + PERIOD / 2) % PERIOD - PERIOD / 2
+        thick = rng.uniform(0.07, 0.15)
+        amplitude = depth * rng.uniform(0.5, 1.1)
+        inward += amplitude * share * np.exp(-((np.abs(along) / thick) ** 1.7))
+        inward -= 0.06 * np.exp(-(((along - 0.5) / 0.3) ** 2))
+    return cv2.GaussianBlur(np.tile(inward, (1, 1)), (0, 0), 1.5).astype(np.float32)
+
+
+def polyp_relief(polyp: Polyp, u: Plane, v: Plane) -> tuple[Plane, Plane]:
+    """Height above the mucosa and `q` (0 centre, 1 outline) at offsets `u` (around), `v` (along) from its centre."""
+    cos, sin = math.cos(polyp.turn), math.sin(polyp.turn)
+    long = (cos * u + sin * v) / (polyp.radius * math.sqrt(polyp.stretch))
+    short = (cos * v - sin * u) / (polyp.radius / math.sqrt(polyp.stretch))
+    angle = np.arctan2(short, long)
+    outline = np.ones_like(angle)
+    for harmonic, amplitude in enumerate(polyp.lobes, start=2):
+        outline += np.float32(amplitude) * np.cos(harmonic * angle + np.float32(polyp.seed % 628 / 100 * harmonic))
+    q = np.hypot(long, short) / outline
+    inside = np.clip(1 - q, 0, 1)
+    return (np.float32(polyp.height) * PROFILES[polyp.paris](q, inside)).astype(np.float32), q.astype(np.float32)
+
+
+def _dome(q: Plane, _inside: Plane) -> Plane:
+    return np.clip(1 - np.clip(q, 0, 1) ** 2.4, 0, 1) ** 0.62
+
+
+def _plateau(_q: Plane, inside: Plane) -> Plane:
+    ramp = np.clip(inside / 0.35, 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def _crater(q: Plane, inside: Plane) -> Plane:
+    rim = np.exp(-(((q - 0.8) / 0.16) ** 2))
+    return rim - 0.8 * _plateau(q, inside * 0.7)
+
+
+PROFILES = {Paris.IP: _dome, Paris.IS: _dome, Paris.IIA: _plateau, Paris.IIB: _plateau, Paris.IIC: _crater}

@@ -1,0 +1,94 @@
+"""Training pictures: many patients, lights and polyps, each with its exact mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.phantom import growth
+from edge.phantom.anatomy import PERIOD, Paris, Polyp, Wall
+from edge.phantom.optics import SHAPES, Optics
+from edge.phantom.render import Camera, Light, Renderer
+
+PER_WALL = 24  # a new wall takes seconds, a new camera a fraction of one
+SHARES = {Paris.IS: 0.38, Paris.IP: 0.2, Paris.IIA: 0.24, Paris.IIB: 0.08, Paris.IIC: 0.10}
+
+Picture = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def training_pictures(seed: int, n: int, width: int = 640, height: int = 512) -> Iterator[Picture]:
+    """`n` single pictures, about 70 % with polyps: (rgb uint8 (H, W, 3), polyp mask bool (H, W), field bool (H, W)).
+
+    Picture i depends on `seed` and i alone. Outside the field the picture is black: there is no overlay.
+    """
+    for first in range(0, n, PER_WALL):
+        rng = np.random.default_rng((seed, first, 0x7EA))
+        wall = Wall(int(rng.integers(1 << 30)), growth.palette(rng), float(rng.uniform(0.2, 0.5)))
+        renderers = [Renderer(Optics(width, height, shape), wall) for shape in SHAPES]
+        for index in range(first, min(n, first + PER_WALL)):
+            rng = np.random.default_rng((seed, index, 0x91C))
+            yield _picture(rng, renderers[int(rng.random() < 0.3)])
+
+
+def _picture(rng: np.random.Generator, renderer: Renderer) -> Picture:
+    camera_z = float(rng.uniform(0, PERIOD))
+    theta = float(rng.uniform(0, math.tau))
+    polyps = _polyps(rng, camera_z, theta)
+    # Close-ups: the camera leans towards the wall it looks at, by up to most of the tube's radius.
+    lean = float(rng.uniform(-0.3, 0.5))
+    target = np.array(
+        [math.cos(theta) * 0.9, math.sin(theta) * 0.9, (polyps[0].z if polyps else camera_z + 1) - camera_z]
+    )
+    target -= (lean * math.cos(theta), lean * math.sin(theta), 0)
+    follow, spread = rng.uniform(0.1, 1.0), rng.normal(0, 0.18, 2)
+    camera = Camera(
+        z=camera_z,
+        x=lean * math.cos(theta),
+        y=lean * math.sin(theta),
+        yaw=float(np.clip(follow * math.atan2(target[0], target[2]) + spread[0], -0.85, 0.85)),
+        pitch=float(np.clip(follow * math.asin(target[1] / np.linalg.norm(target)) + spread[1], -0.85, 0.85)),
+        roll=float(rng.uniform(-math.pi, math.pi)),
+    )
+    light = Light(
+        exposure=float(rng.uniform(0.30, 0.56)),
+        balance=(float(rng.uniform(0.94, 1.04)), float(rng.uniform(0.92, 1.12)), float(rng.uniform(0.8, 1.25))),
+        gloss=float(rng.uniform(0.2, 1.2)),
+    )
+    bend = (float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.12, 0.12)))
+    shot = renderer.shoot(camera, polyps, bend, light)
+    return _framed(renderer.optics, _worn(rng, shot.rgb, renderer.optics.mask), shot.label > 0)
+
+
+def _polyps(rng: np.random.Generator, camera_z: float, theta: float) -> tuple[Polyp, ...]:
+    if rng.random() < 0.28:
+        return ()
+    kinds = list(SHARES)
+    count = int(rng.choice((1, 1, 1, 2, 3)))
+    made = []
+    for number in range(1, count + 1):
+        paris = kinds[int(rng.choice(len(kinds), p=list(SHARES.values())))]
+        at = theta if number == 1 else float(rng.uniform(0, math.tau))
+        ahead = float(rng.triangular(0.35, 0.7, 1.9))
+        made.append(growth.polyp(rng, number, paris, at, camera_z + ahead, float(rng.uniform(0.7, 1.4))))
+    return tuple(made)
+
+
+def _worn(rng: np.random.Generator, rgb: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Focus, camera noise: what lies between the mucosa and the file."""
+    soft = cv2.GaussianBlur(rgb, (0, 0), float(rng.choice((0.6, 0.9, 1.4, 2.4))))
+    noise = rng.normal(0, rng.uniform(0.5, 4.0), rgb.shape[:2]).astype(np.float32)
+    noisy = np.clip(soft.astype(np.float32) + noise[..., None], 0, 255) * mask[..., None]
+    return noisy.astype(np.uint8)
+
+
+def _framed(optics: Optics, rgb: NDArray[np.uint8], polyp: NDArray[np.bool_]) -> Picture:
+    """The field's rectangle put into the whole picture."""
+    x0, y0, x1, y1 = optics.rect
+    whole = np.zeros((*optics.size, 3), np.uint8)
+    mask = np.zeros(optics.size, bool)
+    whole[y0:y1, x0:x1], mask[y0:y1, x0:x1] = rgb, polyp
+    return whole, mask, optics.full_mask()
