@@ -1,0 +1,115 @@
+"""Everything that follows from one frame, in one place: signal, view, procedure, tracks, alerts.
+
+The events of one step come in this order: SignalChanged, ViewChanged, ProcedureStarted, FindingEnded (by track),
+AlertCleared and Alert (each in the table's order, by track), ProcedureEnded. What ends a procedure closes all that
+was open in it first: FindingEnded, AlertCleared, ProcedureEnded.
+"""
+
+from __future__ import annotations
+
+from edge.decide.alerts import Alerts, Situation
+from edge.decide.config import RulesConfig
+from edge.decide.moment import MediaTime, Moment
+from edge.decide.procedure import Procedure
+from edge.decide.states import IN_BODY, Signal, ViewGate
+from edge.decide.tracks import Track, Tracks
+from edge.types import (
+    Event,
+    FindingEnded,
+    Findings,
+    Gap,
+    ProcedureEnded,
+    ProcedureStarted,
+    SignalChanged,
+    SignalState,
+    View,
+    ViewChanged,
+)
+
+
+class Rules:
+    """Pure: equal inputs give equal events. Used from one thread."""
+
+    def __init__(self, config: RulesConfig, run_id: str) -> None:
+        """`run_id` begins every procedure's id; it must differ between runs for those ids to differ."""
+        self._time = MediaTime()
+        self._signal = Signal()
+        self._view = ViewGate(config.view)
+        self._procedure = Procedure(config.procedure, run_id)
+        self._tracks = Tracks(config.tracks)
+        self._alerts = Alerts(config.alerts)
+
+    def step(self, item: Findings | Gap) -> list[Event]:
+        """One frame, or word that there is none. A gap in state LIVE (a late frame) only lets time pass."""
+        at = self._time.at(item.media_ns, item.captured_ns)
+        events: list[Event] = []
+        events += _some(self._step_signal(at, item))
+        events += _some(self._step_view(at, item))
+        events += _some(self._step_procedure(at))
+        over = self._procedure.over(at)
+        lost = self._step_tracks(at, item)
+        events += self._findings(lost + self._tracks.clear() if over else lost, at)
+        ended = self._close_procedure(at, events) if over else None
+        events += self._alerts.step(at, self._situation())
+        events += _some(ended)
+        return events
+
+    def finish(self, captured_ns: int, media_ns: int) -> list[Event]:
+        """The stream is over: tracks end, alerts clear, the procedure ends. A second call says nothing."""
+        at = self._time.at(media_ns, captured_ns)
+        events: list[Event] = []
+        events += self._findings(self._tracks.clear(), at)
+        ended = self._close_procedure(at, events) if self._procedure.id else None
+        events += self._alerts.close_all(at)
+        events += _some(ended)
+        return events
+
+    def _step_signal(self, at: Moment, item: Findings | Gap) -> SignalChanged | None:
+        if isinstance(item, Gap):
+            return self._signal.step(at, item.state, item.detail)
+        return self._signal.step(at, SignalState.LIVE)
+
+    def _step_view(self, at: Moment, item: Findings | Gap) -> ViewChanged | None:
+        if isinstance(item, Gap):
+            late = item.state is SignalState.LIVE
+            return None if late else self._view.step(at, View.BLACK, item.state.value)
+        if item.quality is None:  # no quality head: whatever is seen counts
+            return self._view.step(at, View.GOOD, "")
+        return self._view.step(at, item.quality.view, item.quality.reason)
+
+    def _step_procedure(self, at: Moment) -> ProcedureStarted | None:
+        since_ns = self._view.since_ns if self._view.since_ns is not None else at.ns
+        return self._procedure.step(at, self._view.view in IN_BODY, since_ns)
+
+    def _step_tracks(self, at: Moment, item: Findings | Gap) -> list[Track]:
+        """Returns the confirmed tracks that ended."""
+        view = self._view
+        if not self._procedure.id and not self._procedure.present:
+            return self._tracks.clear()
+        if isinstance(item, Gap):
+            held = view.held or item.state is SignalState.LIVE
+            return self._tracks.step(at, (), trusted=False, held=held, confirm=False)
+        return self._tracks.step(
+            at,
+            item.detections if view.in_body else (),
+            trusted=view.trusted,
+            held=view.held,
+            confirm=bool(self._procedure.id),
+        )
+
+    def _findings(self, tracks: list[Track], at: Moment) -> list[FindingEnded]:
+        """Counted with the procedure that they belong to."""
+        self._procedure.findings += len(tracks)
+        return [track.ended(at, self._procedure.id) for track in sorted(tracks, key=lambda track: track.id)]
+
+    def _close_procedure(self, at: Moment, events: list[Event]) -> ProcedureEnded:
+        """Clears its alerts into `events`; the caller says the returned end last."""
+        events += self._alerts.close_procedure(at)
+        return self._procedure.end(at)
+
+    def _situation(self) -> Situation:
+        return Situation(self._procedure.id, self._view, self._signal, self._tracks.confirmed)
+
+
+def _some(event: Event | None) -> tuple[Event, ...]:
+    return () if event is None else (event,)

@@ -1,0 +1,138 @@
+"""Is this a usable picture of the inside of a body? A table of bounds over four numbers.
+
+The model hands over a small picture of itself (`thumbnail`: mean R, G, B of each cell, 0..255) and how much fine
+detail each cell holds (`detail`: mean absolute Laplacian of the luma), so nothing here touches pixels. One frame is
+judged alone: flicker at a bound is for `edge.decide`, which knows time.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import cv2
+import numpy as np
+from msgspec import Meta
+
+from edge.errors import ModelError
+from edge.heads import Array, require
+from edge.types import Field, Quality, Struct, TensorSpec, View
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+SATURATED = 230.0
+"""Mean luma from which a cell counts as glare: most of its pixels are burnt out."""
+
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Which outputs, and the bounds of the table below. The defaults suit white light: measured on Kvasir-SEG train,
+    two gastroscopy clips and a room. Under narrow-band light mucosa is not red: lower `red_below` for it."""
+
+    thumbnail: str = "thumbnail"
+    detail: str = "detail"
+    black_below: Share = 0.025
+    """Mean luma."""
+    red_below: Share = 0.36
+    """Red's share of all light: grey has 0.33, a room about that; mucosa has 0.37 to 0.65."""
+    dark_below: Share = 0.12
+    """Mean luma."""
+    glare_above: Share = 0.25
+    """Share of burnt-out cells."""
+    blur_below: Annotated[float, Meta(ge=0.0, le=255.0)] = 2.2
+    """Mean absolute Laplacian."""
+
+
+Row = tuple[View, str, Callable[[Quality], float], Callable[[float, float], bool], float]
+
+
+def table(config: Config) -> tuple[Row, ...]:
+    """(view, reason, measure, comparison, bound), checked in this order; the first that holds is the answer."""
+    luma = operator.attrgetter("luma")
+    return (
+        (View.BLACK, "black", luma, operator.lt, config.black_below),
+        (View.OUT_OF_BODY, "not_red", operator.attrgetter("redness"), operator.lt, config.red_below),
+        (View.POOR, "dark", luma, operator.lt, config.dark_below),
+        (View.POOR, "glare", operator.attrgetter("glare"), operator.gt, config.glare_above),
+        (View.POOR, "blur", operator.attrgetter("detail"), operator.lt, config.blur_below),
+    )
+
+
+def open(config: Config, outputs: tuple[TensorSpec, ...]) -> QualityHead:
+    """ModelError when the model has no such outputs, or two grids that differ."""
+    thumbnail = require("quality", outputs, config.thumbnail, (1, 3, None, None))
+    detail = require("quality", outputs, config.detail, (1, 1, None, None))
+    if thumbnail.shape[2:] != detail.shape[2:]:
+        raise ModelError(
+            f'head quality: output "{config.detail}" is {detail.shape}, expected the grid of "{config.thumbnail}", '
+            f"{thumbnail.shape}"
+        )
+    return QualityHead(config, rows=detail.shape[2], columns=detail.shape[3])
+
+
+class QualityHead:
+    """Keeps the mask of the field it saw last: a field changes a few times a day."""
+
+    fills = "quality"
+
+    def __init__(self, config: Config, *, rows: int, columns: int) -> None:
+        self._config = config
+        self._table = table(config)
+        self._shape = (rows, columns)
+        self._field: Field | None = None
+        self._inside: Array = np.ones(rows * columns, np.bool_)
+
+    def decode(self, outputs: Mapping[str, Array], field: Field) -> Quality:
+        """Not a number counts as 0, so a broken output reads as a black picture."""
+        if field is not self._field and field != self._field:
+            self._field, self._inside = field, inside(field, *self._shape).ravel()
+        rgb = _finite(outputs[self._config.thumbnail].reshape(3, -1)[:, self._inside])
+        luma = LUMA @ rgb
+        red, green, blue = rgb.mean(axis=1).tolist()
+        measured = Quality(
+            view=View.GOOD,
+            reason="",
+            luma=min(float(luma.mean()) / 255.0, 1.0),
+            glare=float(np.count_nonzero(luma >= SATURATED)) / luma.size,
+            redness=red / max(red + green + blue, 1e-6),
+            detail=float(_finite(outputs[self._config.detail].reshape(-1)[self._inside]).mean()),
+        )
+        return judge(measured, self._table)
+
+
+def judge(measured: Quality, rows: tuple[Row, ...]) -> Quality:
+    """`measured` with the view and reason of the first row that holds; GOOD when none does."""
+    for view, reason, measure, beyond, bound in rows:
+        if beyond(measure(measured), bound):
+            return Quality(
+                view=view,
+                reason=reason,
+                luma=measured.luma,
+                glare=measured.glare,
+                redness=measured.redness,
+                detail=measured.detail,
+            )
+    return measured
+
+
+def inside(field: Field, rows: int, columns: int) -> Array:
+    """Bool (rows, columns): the cells well inside the field's outline.
+
+    One cell is taken off at the border, where a cell is part black and the edge itself looks like detail. A field
+    without an inside (fewer than three corners, or all too thin) counts as the whole rectangle.
+    """
+    corners = np.array(field.outline, np.float32).reshape(-1, 2)
+    grid = (corners - (field.x, field.y)) * (columns / max(field.width, 1), rows / max(field.height, 1))
+    mask = np.zeros((rows, columns), np.uint8)
+    if len(grid) >= 3:
+        # A cell's index is its centre for OpenCV, hence the half cell.
+        cv2.fillPoly(mask, [np.rint(grid - 0.5).astype(np.int32)], 1)
+        mask = cv2.erode(mask, np.ones((3, 3), np.uint8)).astype(np.uint8)
+    return mask > 0 if mask.any() else np.ones((rows, columns), np.bool_)
+
+
+def _finite(values: Array) -> Array:
+    """0..255, with 0 for what is not a number."""
+    finite: Array = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0)
+    return finite.clip(0.0, 255.0)
