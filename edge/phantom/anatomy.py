@@ -17,6 +17,7 @@ from edge.phantom.noise import Plane, fractal_noise, smooth_noise, vessels
 from edge.types import Struct
 
 PERIOD = 8.0
+SLOPE_STEP = 0.006  # micro slope per count of the slope atlas, 128 is level
 ATLAS = (2048, 1536)  # rows along z, columns around
 FOLDS = (1024, 384)
 
@@ -47,6 +48,11 @@ class Polyp(Struct):
     grain: float  # how rough its surface is against the mucosa's
     seed: int
 
+    @property
+    def extent(self) -> float:
+        """Nothing of it touches the wall farther from its centre than this."""
+        return 1.6 * self.radius * math.sqrt(self.stretch)
+
 
 class Palette(Struct):
     """Colours of one patient's mucosa, RGB 0..1."""
@@ -62,7 +68,8 @@ class Palette(Struct):
 class Wall:
     """The tube's surface as seamless pictures over (z, theta).
 
-    `albedo`: uint8 `ATLAS + (4,)`, RGB and wetness. `slope`: float32 `ATLAS + (2,)`, micro slope along theta and z.
+    `albedo`: uint8 `ATLAS + (4,)`, RGB and wetness. `slope`: uint8 `ATLAS + (2,)`, micro slope along theta
+    and z in `SLOPE_STEP`s around 128.
     `inward`: float32 `FOLDS`, how far the wall stands in from radius 1 (folds positive, haustra negative).
     """
 
@@ -72,7 +79,7 @@ class Wall:
         self.inward = _folds(rng, fold_depth)
 
 
-def _mucosa(rng: np.random.Generator, palette: Palette) -> tuple[NDArray[np.uint8], Plane]:
+def _mucosa(rng: np.random.Generator, palette: Palette) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     def mix(picture: Plane, colour: tuple[float, float, float], share: Plane) -> Plane:
         return picture + share[..., None] * (np.array(colour, np.float32) - picture)
 
@@ -93,14 +100,15 @@ def _mucosa(rng: np.random.Generator, palette: Palette) -> tuple[NDArray[np.uint
     bumps = 0.0035 * fractal_noise(rng, ATLAS, (128, 96), 2, 0.5) + 0.010 * smooth_noise(rng, ATLAS, (48, 36))
     wet = np.clip(0.5 + 0.9 * fractal_noise(rng, ATLAS, (16, 12), 3), 0, 1)
     albedo = np.clip(np.dstack([picture, wet]) * 255, 0, 255).astype(np.uint8)
-    return albedo, slopes(bumps, PERIOD / ATLAS[0], math.tau / ATLAS[1])
+    return albedo, _slopes(bumps, PERIOD / ATLAS[0], math.tau / ATLAS[1])
 
 
-def slopes(height: Plane, row_step: float, col_step: float) -> Plane:
-    """Central differences of a seamless height picture: float32 (H, W, 2), along columns then rows."""
+def _slopes(height: Plane, row_step: float, col_step: float) -> NDArray[np.uint8]:
+    """Central differences of a seamless height picture, along columns then rows, in `SLOPE_STEP`s around 128."""
     along_cols = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) / np.float32(2 * col_step)
     along_rows = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) / np.float32(2 * row_step)
-    return np.dstack([along_cols, along_rows]).astype(np.float32)
+    both = np.dstack([along_cols, along_rows]) / np.float32(SLOPE_STEP) + 128
+    return np.clip(both, 0, 255).astype(np.uint8)
 
 
 def _folds(rng: np.random.Generator, depth: float) -> Plane:
@@ -123,35 +131,32 @@ def _folds(rng: np.random.Generator, depth: float) -> Plane:
         amplitude = depth * rng.uniform(0.5, 1.1)
         inward += amplitude * share * np.exp(-((np.abs(along) / thick) ** 1.7))
         inward -= 0.06 * np.exp(-(((along - 0.5) / 0.3) ** 2))
-    return cv2.GaussianBlur(np.tile(inward, (1, 1)), (0, 0), 1.5).astype(np.float32)
+    return cv2.GaussianBlur(inward, (0, 0), 1.5).astype(np.float32)
 
 
-def polyp_relief(polyp: Polyp, u: Plane, v: Plane) -> tuple[Plane, Plane]:
+def relief(polyp: Polyp, u: Plane, v: Plane) -> tuple[Plane, Plane]:
     """Height above the mucosa and `q` (0 centre, 1 outline) at offsets `u` (around), `v` (along) from its centre."""
-    cos, sin = math.cos(polyp.turn), math.sin(polyp.turn)
-    long = (cos * u + sin * v) / (polyp.radius * math.sqrt(polyp.stretch))
-    short = (cos * v - sin * u) / (polyp.radius / math.sqrt(polyp.stretch))
-    angle = np.arctan2(short, long)
-    outline = np.ones_like(angle)
+    cos, sin = np.float32(math.cos(polyp.turn)), np.float32(math.sin(polyp.turn))
+    root = math.sqrt(polyp.stretch)
+    long = (cos * u + sin * v) * np.float32(1 / (polyp.radius * root))
+    short = (cos * v - sin * u) * np.float32(root / polyp.radius)
+    angle = cv2.phase(long, short).reshape(u.shape)
+    q = np.sqrt(long * long + short * short)
+    outline = np.zeros_like(angle)
     for harmonic, amplitude in enumerate(polyp.lobes, start=2):
         outline += np.float32(amplitude) * np.cos(harmonic * angle + np.float32(polyp.seed % 628 / 100 * harmonic))
-    q = np.hypot(long, short) / outline
-    inside = np.clip(1 - q, 0, 1)
-    return (np.float32(polyp.height) * PROFILES[polyp.paris](q, inside)).astype(np.float32), q.astype(np.float32)
+    q = q / (1 + outline * np.clip(q, 0, 1))  # lobes shape the rim, not the middle
+    return np.float32(polyp.height) * PROFILES[polyp.paris](q), q
 
 
-def _dome(q: Plane, _inside: Plane) -> Plane:
-    return np.clip(1 - np.clip(q, 0, 1) ** 2.4, 0, 1) ** 0.62
+def _plateau(q: Plane) -> Plane:
+    ramp = np.clip((1 - q) / 0.4, 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp) + 0.35 * np.clip(1 - q * q, 0, 1), np.float32)
 
 
-def _plateau(_q: Plane, inside: Plane) -> Plane:
-    ramp = np.clip(inside / 0.35, 0, 1)
-    return ramp * ramp * (3 - 2 * ramp)
+def _crater(q: Plane) -> Plane:
+    return np.asarray(np.exp(-(((q - 0.78) / 0.16) ** 2)) - 0.8 * np.clip(1 - (q / 0.7) ** 2, 0, 1), np.float32)
 
 
-def _crater(q: Plane, inside: Plane) -> Plane:
-    rim = np.exp(-(((q - 0.8) / 0.16) ** 2))
-    return rim - 0.8 * _plateau(q, inside * 0.7)
-
-
-PROFILES = {Paris.IP: _dome, Paris.IS: _dome, Paris.IIA: _plateau, Paris.IIB: _plateau, Paris.IIC: _crater}
+STANDING = (Paris.IP, Paris.IS)  # these are bodies before the wall, the others are relief of the wall
+PROFILES = {Paris.IP: _plateau, Paris.IS: _plateau, Paris.IIA: _plateau, Paris.IIB: _plateau, Paris.IIC: _crater}

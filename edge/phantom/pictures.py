@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from edge.phantom import growth
 from edge.phantom.anatomy import PERIOD, Paris, Polyp, Wall
 from edge.phantom.optics import SHAPES, Optics
-from edge.phantom.render import Camera, Light, Renderer
+from edge.phantom.render import Light, Renderer
+from edge.phantom.tube import Camera
 
 PER_WALL = 24  # a new wall takes seconds, a new camera a fraction of one
 SHARES = {Paris.IS: 0.38, Paris.IP: 0.2, Paris.IIA: 0.24, Paris.IIB: 0.08, Paris.IIC: 0.10}
@@ -52,14 +53,14 @@ def _picture(rng: np.random.Generator, renderer: Renderer) -> Picture:
         yaw=float(np.clip(follow * math.atan2(target[0], target[2]) + spread[0], -0.85, 0.85)),
         pitch=float(np.clip(follow * math.asin(target[1] / np.linalg.norm(target)) + spread[1], -0.85, 0.85)),
         roll=float(rng.uniform(-math.pi, math.pi)),
+        bend=(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.12, 0.12))),
     )
     light = Light(
         exposure=float(rng.uniform(0.30, 0.56)),
-        balance=(float(rng.uniform(0.94, 1.04)), float(rng.uniform(0.92, 1.12)), float(rng.uniform(0.8, 1.25))),
+        balance=(float(rng.uniform(0.94, 1.04)), float(rng.uniform(0.92, 1.10)), float(rng.uniform(0.75, 1.12))),
         gloss=float(rng.uniform(0.2, 1.2)),
     )
-    bend = (float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.12, 0.12)))
-    shot = renderer.shoot(camera, polyps, bend, light)
+    shot = renderer.shoot(camera, polyps, light)
     return _framed(renderer.optics, _worn(rng, shot.rgb, renderer.optics.mask), shot.label > 0)
 
 
