@@ -21,7 +21,7 @@ HABITS: dict[Paris, tuple[tuple[float, float], tuple[float, float], float, tuple
 def palette(rng: np.random.Generator) -> Palette:
     """One patient's mucosa: pink to orange, with more or less visible vessels and residue."""
     warm = rng.uniform(-1, 1)  # pink .. orange
-    base = np.array([0.80, 0.37 + 0.02 * warm, 0.28 - 0.07 * warm]) * rng.uniform(0.92, 1.08)
+    base = np.array([0.82, 0.355 + 0.02 * warm, 0.265 - 0.065 * warm]) * rng.uniform(0.92, 1.08)
 
     def near(scale: tuple[float, float, float]) -> tuple[float, float, float]:
         colour = np.clip(base * scale * rng.uniform(0.95, 1.05, 3), 0, 1)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.phantom import growth
-from edge.phantom.anatomy import PERIOD, Paris, Polyp, Wall
+from edge.phantom.anatomy import FOLDS, PERIOD, Paris, Polyp, Wall
 from edge.phantom.optics import SHAPES, Optics
 from edge.phantom.render import Light, Renderer
 from edge.phantom.tube import Camera
@@ -39,12 +39,10 @@ def _picture(rng: np.random.Generator, renderer: Renderer) -> Picture:
     camera_z = float(rng.uniform(0, PERIOD))
     theta = float(rng.uniform(0, math.tau))
     polyps = _polyps(rng, camera_z, theta)
-    # Close-ups: the camera leans towards the wall it looks at, by up to most of the tube's radius.
-    lean = float(rng.uniform(-0.3, 0.5))
-    target = np.array(
-        [math.cos(theta) * 0.9, math.sin(theta) * 0.9, (polyps[0].z if polyps else camera_z + 1) - camera_z]
-    )
-    target -= (lean * math.cos(theta), lean * math.sin(theta), 0)
+    # Close-ups: the camera leans towards the wall it looks at, as far as the folds there leave room.
+    ahead = polyps[0].z - camera_z if polyps else 1.0
+    lean = min(float(rng.uniform(-0.3, 0.55)), 0.85 - _tallest_fold(renderer.wall, camera_z))
+    target = np.array([(0.9 - lean) * math.cos(theta), (0.9 - lean) * math.sin(theta), ahead])
     follow, spread = rng.uniform(0.1, 1.0), rng.normal(0, 0.18, 2)
     camera = Camera(
         z=camera_z,
@@ -56,12 +54,17 @@ def _picture(rng: np.random.Generator, renderer: Renderer) -> Picture:
         bend=(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.12, 0.12))),
     )
     light = Light(
-        exposure=float(rng.uniform(0.30, 0.56)),
-        balance=(float(rng.uniform(0.94, 1.04)), float(rng.uniform(0.92, 1.10)), float(rng.uniform(0.75, 1.12))),
+        exposure=float(rng.uniform(0.34, 0.60)),
+        balance=(float(rng.uniform(0.94, 1.04)), float(rng.uniform(0.86, 1.06)), float(rng.uniform(0.75, 1.10))),
         gloss=float(rng.uniform(0.2, 1.2)),
     )
     shot = renderer.shoot(camera, polyps, light)
     return _framed(renderer.optics, _worn(rng, shot.rgb, renderer.optics.mask), shot.label > 0)
+
+
+def _tallest_fold(wall: Wall, z: float) -> float:
+    rows = np.arange(int((z - 0.2) * FOLDS[0] / PERIOD), int((z + 2.5) * FOLDS[0] / PERIOD)) % FOLDS[0]
+    return float(wall.inward[rows].max())
 
 
 def _polyps(rng: np.random.Generator, camera_z: float, theta: float) -> tuple[Polyp, ...]:
@@ -73,8 +76,8 @@ def _polyps(rng: np.random.Generator, camera_z: float, theta: float) -> tuple[Po
     for number in range(1, count + 1):
         paris = kinds[int(rng.choice(len(kinds), p=list(SHARES.values())))]
         at = theta if number == 1 else float(rng.uniform(0, math.tau))
-        ahead = float(rng.triangular(0.35, 0.7, 1.9))
-        made.append(growth.polyp(rng, number, paris, at, camera_z + ahead, float(rng.uniform(0.7, 1.4))))
+        ahead = float(rng.triangular(0.3, 0.6, 1.9))
+        made.append(growth.polyp(rng, number, paris, at, camera_z + ahead, float(rng.uniform(0.7, 1.7))))
     return tuple(made)
 
 

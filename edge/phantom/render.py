@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.phantom.anatomy import ATLAS, PERIOD, SLOPE_STEP, STANDING, Polyp, Wall, relief
+from edge.phantom.anatomy import ATLAS, PERIOD, SLOPE_STEP, STANDING, Polyp, Wall, relief, seam
 from edge.phantom.bodies import Body
 from edge.phantom.noise import Plane
 from edge.phantom.optics import Optics
@@ -40,12 +40,13 @@ class Shot:
 class Material:
     """What the surface is made of where it differs from plain mucosa; float32 planes, changed in place."""
 
-    __slots__ = ("grain", "label", "shade", "tint")
+    __slots__ = ("grain", "label", "shade", "tint", "wet")
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.tint = [np.ones(shape, np.float32) for _ in range(3)]
         self.grain = np.ones(shape, np.float32)
         self.shade = np.ones(shape, np.float32)
+        self.wet = np.ones(shape, np.float32)
         self.label = np.zeros(shape, np.int16)
 
 
@@ -99,15 +100,14 @@ class Renderer:
             plane[window][seen] = 1 + head[seen] * np.float32(factor - 1)
         material.grain[window][seen] = 0.8 + head[seen] * np.float32(body.polyp.grain)
         material.shade[window][seen] = 1
+        material.wet[window][seen] = 1.5
         material.label[window][seen] = body.polyp.id
 
     def _light(self, surface: Surface, material: Material, light: Light) -> NDArray[np.uint8]:
         """Colour times light through the tower's tone curve; uint8 (h, w, 3), black outside the field."""
-        base = math.floor(float(surface.z.min()) / PERIOD) * PERIOD
-        rows, columns = (surface.z - np.float32(base)) * PER_ROW, surface.theta * PER_COLUMN
-        atlas = (cv2.INTER_LINEAR, cv2.BORDER_WRAP)
-        albedo = cv2.split(cv2.remap(self.wall.albedo, columns, rows, atlas[0], borderMode=atlas[1]))
-        slope = cv2.split(cv2.remap(self.wall.slope, columns, rows, atlas[0], borderMode=atlas[1]))
+        rows, columns = seam(surface.z * PER_ROW, ATLAS[0]), seam(surface.theta * PER_COLUMN, ATLAS[1])
+        albedo = cv2.split(cv2.remap(self.wall.albedo, columns, rows, cv2.INTER_LINEAR))
+        slope = cv2.split(cv2.remap(self.wall.slope, columns, rows, cv2.INTER_LINEAR))
         around, along, normal = surface.view
         rough = material.grain * np.float32(SLOPE_STEP)
         slope_u, slope_v = (slope[0] - np.float32(128)) * rough, (slope[1] - np.float32(128)) * rough
@@ -119,7 +119,7 @@ class Renderer:
         # Light that scattered inside the mucosa and between the walls: soft, red, and never quite zero.
         lit += 0.08 / (square + 1)
         lit *= material.shade
-        wet = albedo[3] * np.float32(1 / 255)
+        wet = albedo[3] * np.float32(1 / 255) * material.wet
         # The film of fluid is bumpier than the tissue under it: glints are small, sharp and in clusters.
         mirror = (normal - FILM * lean) / np.sqrt(1 + FILM * FILM * steep)
         glance = np.clip((mirror - (0.999 - 0.012 * wet)) * 160, 0, 1) * np.clip(wet * 3 - 0.6, 0, 1)
@@ -130,12 +130,9 @@ class Renderer:
         glance *= np.clip(lit * 1.6, 0, 3)
         # Tissue soaks up green and blue: the darker, the redder.
         depth = 0.78 + 0.22 * np.clip(lit, 0, 1)
-        outside = self.optics.mask == 0
         planes = []
         for index, (plane, tint) in enumerate(zip(albedo[:3], material.tint, strict=True)):
             gain = lit * np.float32(-1.15 / 255 * light.balance[index])
             exposed = plane * tint * (gain if index == 0 else gain * depth) - glance
-            tone = 255 * (1 - cv2.exp(exposed))
-            tone[outside] = 0
-            planes.append(tone.astype(np.uint8))
+            planes.append((255 - 255 * cv2.exp(exposed)).astype(np.uint8) * self.optics.mask)
         return np.asarray(cv2.merge(planes), np.uint8)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.phantom.anatomy import FOLDS, PERIOD, Polyp, Wall, relief
+from edge.phantom.anatomy import FOLDS, PERIOD, Polyp, Wall, relief, seam
 from edge.phantom.noise import Plane
 from edge.types import Struct
 
@@ -91,12 +91,13 @@ class Tube:
         x, y, ahead = cv2.split(rays)
         off_axis, phi = cv2.cartToPolar(x, y)
         column = phi * np.float32(COLUMNS / math.tau)
-        row = (np.float32(SIGHT[0]) - cv2.phase(ahead, off_axis)) * np.float32((STEPS - 1) / (SIGHT[0] - SIGHT[1]))
-        step = _pick(hit, column, row)
-        z, swing, distance, inward = cv2.split(_pick(surface, column, step))
+        angle = cv2.phase(ahead, off_axis)
+        row = (np.float32(SIGHT[0]) - angle) * np.float32((STEPS - 1) / (SIGHT[0] - SIGHT[1]))
+        step = pick(hit, column, np.clip(row, 0, STEPS - 1))
+        z, swing, distance, inward = cv2.split(pick(surface, column, step))
         theta = phi + swing
         z += np.float32(camera.z)
-        return Surface(z, theta, distance, inward, list(cv2.split(_pick(view, column, step))))
+        return Surface(z, theta, distance, inward, list(cv2.split(pick(view, column, step))))
 
     def inward(self, theta: float, z: float) -> float:
         """How far the folds stand in at one wall point."""
@@ -129,9 +130,8 @@ class Tube:
 
     def _inward(self, theta: Plane, camera_z: float, polyps: tuple[Polyp, ...]) -> Plane:
         columns = theta * np.float32(FOLDS[1] / math.tau)
-        start = camera_z % PERIOD
-        rows = (self._full + np.float32(start)) * np.float32(FOLDS[0] / PERIOD)
-        inward = cv2.remap(self._folds, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        rows = seam((self._full + np.float32(camera_z % PERIOD)) * np.float32(FOLDS[0] / PERIOD), FOLDS[0])
+        inward = pick(self._folds, columns, rows)
         for polyp in polyps:
             v_all = self._ahead + np.float32(camera_z - polyp.z)
             rows_in = np.flatnonzero(np.abs(v_all[:, 0]) < polyp.extent)
@@ -178,7 +178,8 @@ def wrapped(angle: Plane) -> Plane:
     return np.asarray(angle - np.float32(math.tau) * turns, np.float32)
 
 
-def _pick(planes: Plane, column: Plane, row: Plane) -> Plane:
+def pick(planes: Plane, column: Plane, row: Plane) -> Plane:
+    """Bilinear look-up; coordinates have to lie inside, or it takes several times as long."""
     return np.asarray(
         cv2.remap(planes, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
     )
