@@ -36,5 +36,14 @@ class OutboxError(EdgeError):
     """An event could not be made durable, so nobody was told of it."""
 
 
+class OutboxFullError(OutboxError):
+    """No room, or no turn, at this moment: nothing was stored, keep the events and try again later."""
+
+
+class OutboxBrokenError(OutboxError):
+    """The file cannot be used as it is: nothing was stored. Opening the outbox again mends a damaged file; a
+    read-only, foreign or newer file needs a person."""
+
+
 class UplinkError(EdgeError):
     """The broker, its address, or our credentials are wrong in a way that retrying cannot mend."""

@@ -1,0 +1,48 @@
+"""The site's `[uplink]` table: which broker, who we are to it, and what counts as delivered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from edge.types import Struct
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]  # safe in a topic, an ACL and a file name
+
+
+class Tls(Struct, frozen=True, kw_only=True):
+    """PEM files. `cert` and `key` (both or none) are this box's own identity."""
+
+    ca: str
+    cert: str = ""
+    key: str = ""
+
+
+class UplinkConfig(Struct, frozen=True, kw_only=True):
+    """Broker, identity, delivery. Files are absolute paths."""
+
+    host: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")] = "localhost"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8883
+    tls: Tls | None = None
+    allow_plaintext: bool = False  # without `tls`: only to this machine, unless a person says otherwise
+    client_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""  # "": the device id
+    username: str = ""
+    password_file: str = ""
+    topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "endoedge"
+    keepalive_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 15  # a frozen broker is noticed after 1.5 times this
+    window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 32  # messages under way at once, per topic
+
+    # "broker": the broker's PUBACK is a delivery. "subscriber": only the consumer's own acknowledgement is (a message
+    # with our correlation data on our response topic), so that even a broker that loses its memory loses nothing.
+    confirm: Literal["broker", "subscriber"] = "broker"
+    confirm_timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
+
+    # A PUBACK with reason 0x10 says "taken, and thrown away: nobody subscribes". With true that is no delivery and the
+    # message is tried again. Brokers whose rule engine takes messages without a subscription (EMQX, AWS IoT) answer
+    # 0x10 for messages that did arrive somewhere: set false there.
+    require_subscriber: bool = True
+
+    retry_min_s: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 0.5
+    retry_max_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 30.0
+    telemetry_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5.0

@@ -1,0 +1,84 @@
+"""What proves who we are, read once at start. Everything that retrying cannot mend is an UplinkError here."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+from edge.errors import UplinkError
+from edge.uplink.config import Tls, UplinkConfig
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Credentials(NamedTuple):
+    """`tls` is None for plain TCP."""
+
+    username: str
+    password: str
+    tls: ssl.SSLContext | None
+
+
+def load(config: UplinkConfig) -> Credentials:
+    """Read the files that `[uplink]` names. Raises UplinkError naming key and file."""
+    if config.retry_min_s > config.retry_max_s:
+        raise UplinkError(f"uplink.retry_min_s is {config.retry_min_s}, above retry_max_s {config.retry_max_s}")
+    if config.tls is None and config.host not in _LOOPBACK and not config.allow_plaintext:
+        raise UplinkError(
+            f"uplink.host {config.host!r} is another machine: give [uplink.tls] ca (and cert, key), "
+            "or set allow_plaintext = true on a network that only you can reach"
+        )
+    if config.password_file and not config.username:
+        raise UplinkError("uplink.password_file needs uplink.username beside it")
+    return Credentials(config.username, _password(config.password_file), _context(config.tls) if config.tls else None)
+
+
+def _password(name: str) -> str:
+    """The first line of the file."""
+    if not name:
+        return ""
+    try:
+        lines = Path(name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UplinkError(f"uplink.password_file {name}: cannot be read: {exc}") from exc
+    if not lines or not lines[0]:
+        raise UplinkError(f"uplink.password_file {name}: is empty")
+    return lines[0]
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    if bool(tls.cert) != bool(tls.key):
+        raise UplinkError("uplink.tls.cert and uplink.tls.key belong together: give both or none")
+    for key, name in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        _check_readable(key, name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cafile=tls.ca)
+    except ssl.SSLError as exc:
+        raise UplinkError(f"uplink.tls.ca {tls.ca}: holds no PEM certificate ({exc.reason})") from exc
+    if tls.cert:
+        _load_identity(context, tls)
+    return context
+
+
+def _check_readable(key: str, name: str) -> None:
+    if not name and key != "ca":
+        return
+    try:
+        Path(name).read_bytes()
+    except OSError as exc:
+        raise UplinkError(f"uplink.tls.{key} {name!r}: cannot be read: {exc.strerror}") from exc
+
+
+def _load_identity(context: ssl.SSLContext, tls: Tls) -> None:
+    try:
+        # An encrypted key would make OpenSSL ask on a terminal that nobody sits at.
+        context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
+    except ssl.SSLError as exc:
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            raise UplinkError(f"uplink.tls.key {tls.key}: is not the key of cert {tls.cert}") from exc
+        raise UplinkError(
+            f"uplink.tls.cert {tls.cert}, key {tls.key}: not a PEM certificate with an unencrypted PEM key ({exc})"
+        ) from exc

@@ -1,0 +1,81 @@
+"""Topics, and the payloads that are not `edge.types.Message`. `docs/asyncapi.yaml` is the same for outsiders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge.types import Struct
+
+ALERT, EVENT = "alert", "event"  # the outbox's channels are the topics' last level
+
+
+class Topics(Struct, frozen=True, kw_only=True):
+    """`PREFIX/DEVICE/...`: device ids only, never anything about a patient or a procedure."""
+
+    prefix: str
+    device: str  # "+" for a consumer of all boxes
+
+    def of(self, leaf: str) -> str:
+        return f"{self.prefix}/{self.device}/{leaf}"
+
+    @property
+    def state(self) -> str:
+        return self.of("state")
+
+    @property
+    def telemetry(self) -> str:
+        return self.of("telemetry")
+
+    @property
+    def ack(self) -> str:
+        """Response topic of alerts and events when `confirm = "subscriber"`; correlation data is the message's id."""
+        return self.of("ack")
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """Retained on `/state`: birth at every connect, farewell at a clean stop, and the broker sends the will."""
+
+    device: str
+    online: bool
+    reason: str  # "connected", "stopped", or "lost" (the will: the box vanished)
+    software: str  # version of the endoedge distribution
+    boot: str  # the kernel's boot id, as in Message
+    connected_at: str  # wall clock, RFC 3339, UTC: when this connection was begun
+
+
+class Ack(Struct, frozen=True, kw_only=True):
+    """On `/ack`: a consumer has *handled* a message. The correlation data decides; the payload is for people."""
+
+    id: str
+    consumer: str
+
+
+class UplinkStatus(Struct, frozen=True, kw_only=True):
+    """The uplink's status file, replaced once a second, and part of telemetry. Counters since the process started."""
+
+    device: str
+    broker: str
+    pid: int
+    updated_at: str
+    connected: bool
+    last_error: str  # "" when all is well; one line that says what to do otherwise
+    permanent: bool  # last_error looks as if a person must act
+    waiting: dict[str, str]  # topic → why its oldest message is not delivered
+    depth: int  # messages in the outbox; -1 while it cannot be read
+    oldest_age_s: float
+    connects: int
+    sent: int  # first publishes
+    republished: int  # further publishes of a message already sent, same id
+    delivered: int  # confirmed as configured, and so deleted
+    no_subscriber: int  # PUBACKs with reason 0x10
+    refused: int  # PUBACKs with a failure reason
+    telemetry_dropped: int
+
+
+class Telemetry(Struct, frozen=True, kw_only=True):
+    """On `/telemetry`, QoS 0: droppable. `core` is core's status file as it is; null when there is none."""
+
+    device: str
+    at: str
+    core: Any
+    uplink: UplinkStatus

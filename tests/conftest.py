@@ -1,0 +1,1 @@
+"""This file's place puts `tests/` on the import path: `from support.broker import Broker`."""

@@ -1,0 +1,74 @@
+"""A real little ONNX model with the product's tensors, made on the spot: green is a polyp, everything else is measured."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SIZE = 64  # W = H of the frames it eats
+NAME = "green"
+
+
+def build(folder: Path, size: int = SIZE) -> Path:
+    """Write `model.toml` and the ONNX files (int8 and fp32 are the same file here). Returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = graph(size).SerializeToString()
+    for name in ("int8.onnx", "fp32.onnx"):
+        (folder / name).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (folder / "model.toml").write_text(manifest(size, digest))
+    return folder
+
+
+def manifest(size: int, digest: str) -> str:
+    outputs = [("polyp", 1, size // 2), ("thumbnail", 3, size // 8), ("detail", 1, size // 8)]
+    tables = "".join(
+        f'[[outputs]]\nname = "{name}"\ndtype = "float32"\nshape = [1, {channels}, {side}, {side}]\n'
+        for name, channels, side in outputs
+    )
+    return (
+        f'name = "{NAME}"\nversion = "1"\nlabels = ["polyp"]\nlicence = "Apache-2.0"\ntraining_data = ["none"]\n'
+        f'[files.int8]\npath = "int8.onnx"\nsha256 = "{digest}"\n[files.fp32]\npath = "fp32.onnx"\nsha256 = "{digest}"\n'
+        f'[input]\nname = "image"\ndtype = "uint8"\nshape = [1, {size}, {size}, 4]\n{tables}'
+        '[[measured]]\ndataset = "none"\nmetric = "none"\ncommand = "none"\n'
+    )
+
+
+def graph(size: int) -> onnx.ModelProto:
+    green = np.array([-0.2, 0.4, -0.2, 0], np.float32).reshape(1, 4, 1, 1)
+    luma = np.array([0.299, 0.587, 0.114, 0], np.float32).reshape(1, 4, 1, 1)
+    rgb = np.eye(4, dtype=np.float32)[:3].reshape(3, 4, 1, 1)
+    laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32).reshape(1, 1, 3, 3)
+    weights = {"green": green, "luma": luma, "rgb": rgb, "laplacian": laplacian, "below": np.float32(8)}
+    nodes = [
+        helper.make_node("Cast", ["image"], ["nhwc"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["nhwc"], ["x"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["x", "green"], ["g"]),
+        helper.make_node("AveragePool", ["g"], ["g2"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Sub", ["g2", "below"], ["polyp"]),
+        helper.make_node("Conv", ["x", "rgb"], ["c"]),
+        helper.make_node("AveragePool", ["c"], ["thumbnail"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Conv", ["x", "luma"], ["l"]),
+        helper.make_node("Conv", ["l", "laplacian"], ["d"], pads=[1, 1, 1, 1]),
+        helper.make_node("Abs", ["d"], ["a"]),
+        helper.make_node("AveragePool", ["a"], ["detail"], kernel_shape=[8, 8], strides=[8, 8]),
+    ]
+    value = helper.make_tensor_value_info
+    outputs = [("polyp", 1, size // 2), ("thumbnail", 3, size // 8), ("detail", 1, size // 8)]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "green",
+            [value("image", TensorProto.UINT8, [1, size, size, 4])],
+            [value(name, TensorProto.FLOAT, [1, channels, side, side]) for name, channels, side in outputs],
+            [numpy_helper.from_array(array, name) for name, array in weights.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return model
