@@ -55,7 +55,8 @@ def _tracks(row: TrackRow, now: Situation) -> Iterable[Subject]:
 
 def _view(row: ViewRow, now: Situation) -> Iterable[Subject]:
     if now.view.view in row.states and now.view.since_ns is not None and (now.procedure or not row.in_procedure):
-        yield Subject(now.view.since_ns, {"state": now.view.view.value, "reason": now.view.reason})
+        words = {"state": now.view.view.value, "reason": now.view.reason}
+        yield Subject(now.view.since_ns, words, in_sight=now.view.settled)
 
 
 def _signal(row: SignalRow, now: Situation) -> Iterable[Subject]:

@@ -46,7 +46,7 @@ class ViewConfig(Struct, frozen=True, kw_only=True):
     poor_grace_s: Seconds = 0.5
     """Tracks are still begun and confirmed for so long in a poor view."""
     hold_s: Seconds = 2.0
-    """Without a trusted picture, tracks are held for so long before they begin to be missed."""
+    """Without a good picture, tracks are held for so long before they begin to be missed."""
 
 
 class ProcedureConfig(Struct, frozen=True, kw_only=True):

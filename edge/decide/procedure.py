@@ -21,14 +21,19 @@ class Procedure:
         self.id = ""
         self.present = False
         self._since_ns: int | None = None  # of `present`
+        self._in_doubt = False
         self._started_ns = 0
         self.findings = 0
 
-    def step(self, at: Moment, present: bool, since_ns: int) -> ProcedureStarted | None:
-        """`present`: there is a view of the inside; if that is new, it is so since `since_ns`."""
+    def step(self, at: Moment, *, present: bool, since_ns: int, in_doubt: bool) -> ProcedureStarted | None:
+        """`present`: there is a view of the inside; if that is new, it is so since `since_ns`.
+
+        `in_doubt`: this very picture says otherwise, so nothing starts or ends with it.
+        """
         if self._since_ns is None or present != self.present:
             self.present, self._since_ns = present, since_ns
-        if self.id or not present or at.ns - self._since_ns < self._start_ns:
+        self._in_doubt = in_doubt
+        if self.id or not present or in_doubt or at.ns - self._since_ns < self._start_ns:
             return None
         self._count += 1
         self.id, self._started_ns, self.findings = f"{self._run_id}-{self._count}", self._since_ns, 0
@@ -36,7 +41,7 @@ class Procedure:
 
     def over(self, at: Moment) -> bool:
         """The picture has been away for long enough. The caller closes what is open, then calls `end`."""
-        if not self.id or self.present or self._since_ns is None:
+        if not self.id or self.present or self._in_doubt or self._since_ns is None:
             return False
         return at.ns - self._since_ns >= self._stop_ns
 

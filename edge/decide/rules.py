@@ -78,8 +78,10 @@ class Rules:
         return self._view.step(at, item.quality.view, item.quality.reason)
 
     def _step_procedure(self, at: Moment) -> ProcedureStarted | None:
-        since_ns = self._view.since_ns if self._view.since_ns is not None else at.ns
-        return self._procedure.step(at, self._view.view in IN_BODY, since_ns)
+        view = self._view
+        present = view.view in IN_BODY
+        since_ns = view.since_ns if view.since_ns is not None else at.ns
+        return self._procedure.step(at, present=present, since_ns=since_ns, in_doubt=view.in_body != present)
 
     def _step_tracks(self, at: Moment, item: Findings | Gap) -> list[Track]:
         """Returns the confirmed tracks that ended."""

@@ -41,13 +41,18 @@ class ViewGate:
         self.reason = ""
         self.since_ns: int | None = None
         self._differs_ns: int | None = None
-        self._untrusted_ns: int | None = None
+        self._unsure_ns: int | None = None
         self.trusted = False
         """Tracks may begin and be confirmed."""
         self.held = False
-        """Not trusted, but not for long: a track that is not seen now is not missed."""
+        """Not a good picture, but not for long: a track that is not seen now is not missed."""
         self.in_body = False
         """This very picture is from inside a body."""
+
+    @property
+    def settled(self) -> bool:
+        """This very picture has the believed view: nothing that takes time comes due while it is in doubt."""
+        return self._differs_ns is None
 
     def step(self, at: Moment, view: View, reason: str) -> ViewChanged | None:
         """`view`: of this picture."""
@@ -56,11 +61,11 @@ class ViewGate:
         lasted = at.ns - (self.since_ns if self.since_ns is not None else at.ns)
         poor_too_long = self.view is View.POOR and lasted >= self._grace_ns
         self.trusted = self.in_body and self.view in IN_BODY and not poor_too_long
-        if self.trusted:
-            self._untrusted_ns = None
-        elif self._untrusted_ns is None:
-            self._untrusted_ns = at.ns
-        self.held = self._untrusted_ns is not None and at.ns - self._untrusted_ns < self._hold_ns
+        if self.trusted and view is View.GOOD:
+            self._unsure_ns = None
+        elif self._unsure_ns is None:
+            self._unsure_ns = at.ns
+        self.held = self._unsure_ns is not None and at.ns - self._unsure_ns < self._hold_ns
         return change
 
     def _believe(self, at: Moment, view: View, reason: str) -> ViewChanged | None:

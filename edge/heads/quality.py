@@ -22,6 +22,8 @@ from edge.types import Field, Quality, Struct, TensorSpec, View
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 SATURATED = 230.0
 """Mean luma from which a cell counts as glare: most of its pixels are burnt out."""
+FINE = 8
+"""The outline is drawn this much finer than the grid, to know which cells it crosses."""
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -81,22 +83,23 @@ class QualityHead:
         self._table = table(config)
         self._shape = (rows, columns)
         self._field: Field | None = None
-        self._inside: Array = np.ones(rows * columns, np.bool_)
+        self._weights = _weights(np.ones((rows, columns), np.bool_))
 
     def decode(self, outputs: Mapping[str, Array], field: Field) -> Quality:
         """Not a number counts as 0, so a broken output reads as a black picture."""
         if field is not self._field and field != self._field:
-            self._field, self._inside = field, inside(field, *self._shape).ravel()
-        rgb = _finite(outputs[self._config.thumbnail].reshape(3, -1)[:, self._inside])
+            self._field, self._weights = field, _weights(inside(field, *self._shape))
+        weights = self._weights
+        rgb = _finite(outputs[self._config.thumbnail].reshape(3, -1))
+        red, green, blue = (rgb @ weights).tolist()
         luma = LUMA @ rgb
-        red, green, blue = rgb.mean(axis=1).tolist()
         measured = Quality(
             view=View.GOOD,
             reason="",
-            luma=min(float(luma.mean()) / 255.0, 1.0),
-            glare=float(np.count_nonzero(luma >= SATURATED)) / luma.size,
+            luma=min(float(luma @ weights) / 255.0, 1.0),
+            glare=min(float((luma >= SATURATED) @ weights), 1.0),
             redness=red / max(red + green + blue, 1e-6),
-            detail=float(_finite(outputs[self._config.detail].reshape(-1)[self._inside]).mean()),
+            detail=float(_finite(outputs[self._config.detail].reshape(-1)) @ weights),
         )
         return judge(measured, self._table)
 
@@ -123,16 +126,23 @@ def inside(field: Field, rows: int, columns: int) -> Array:
     without an inside (fewer than three corners, or all too thin) counts as the whole rectangle.
     """
     corners = np.array(field.outline, np.float32).reshape(-1, 2)
-    grid = (corners - (field.x, field.y)) * (columns / max(field.width, 1), rows / max(field.height, 1))
-    mask = np.zeros((rows, columns), np.uint8)
-    if len(grid) >= 3:
-        # A cell's index is its centre for OpenCV, hence the half cell.
-        cv2.fillPoly(mask, [np.rint(grid - 0.5).astype(np.int32)], 1)
-        mask = cv2.erode(mask, np.ones((3, 3), np.uint8)).astype(np.uint8)
+    fine = (corners - (field.x, field.y)) * (FINE * columns / max(field.width, 1), FINE * rows / max(field.height, 1))
+    mask = np.zeros((rows * FINE, columns * FINE), np.uint8)
+    if len(corners) >= 3:
+        cv2.fillPoly(mask, [np.rint(fine - 0.5).astype(np.int32)], 1)  # a pixel's index is its centre for OpenCV
+    whole = mask.reshape(rows, FINE, columns, FINE).min(axis=(1, 3))
+    mask = cv2.erode(whole, np.ones((3, 3), np.uint8)).astype(np.uint8)
     return mask > 0 if mask.any() else np.ones((rows, columns), np.bool_)
 
 
+def _weights(cells: Array) -> Array:
+    """Float32 (rows * columns,): a product with it is the mean over `cells`, of which there is one at least."""
+    return (cells / np.count_nonzero(cells)).astype(np.float32).ravel()
+
+
 def _finite(values: Array) -> Array:
-    """0..255, with 0 for what is not a number."""
-    finite: Array = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0)
-    return finite.clip(0.0, 255.0)
+    """0..255, with 0 for what is not a number. Sound values, the rule, pass with one look and no copy."""
+    if values.min() >= 0.0 and values.max() <= 255.0:  # NaN fails both
+        return values
+    finite: Array = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0).clip(0.0, 255.0)
+    return finite

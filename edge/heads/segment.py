@@ -54,6 +54,8 @@ class Segment:
         self._min_cells = max(1, math.ceil(config.min_area * self._cells))
         self._max_regions = config.max_regions
         self._mask = np.empty((rows, columns), np.bool_)
+        most_labels = ((rows + 1) // 2) * ((columns + 1) // 2) + 1  # regions that do not touch, and the background
+        self._label_type = cv2.CV_16U if most_labels < 0xFFFF else cv2.CV_32S  # 16 bits are twice as fast
 
     def decode(self, outputs: Mapping[str, Array], field: Field) -> tuple[Detection, ...]:
         """Regions by falling score. A NaN cell belongs to none."""
@@ -61,7 +63,9 @@ class Segment:
         np.greater(logits, self._bound, out=self._mask)
         if not self._mask.any():
             return ()
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(self._mask.view(np.uint8), connectivity=8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(
+            self._mask.view(np.uint8), connectivity=8, ltype=self._label_type
+        )
         areas = stats[:, cv2.CC_STAT_AREA]
         regions = np.flatnonzero(areas >= self._min_cells)
         regions = regions[regions != 0]  # component 0 is the background
