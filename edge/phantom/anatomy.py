@@ -80,6 +80,11 @@ class Wall:
         self.albedo, self.slope = closed(albedo), closed(slope)
         self.inward = closed(_folds(rng, fold_depth))
 
+    def stands_in(self, theta: float, z: float) -> float:
+        """How far the folds stand in at one point of the wall."""
+        row, column = int(z % PERIOD * FOLDS[0] / PERIOD), int(theta % math.tau * FOLDS[1] / math.tau)
+        return float(self.inward[row, column])
+
 
 def closed(seamless: NDArray[Any]) -> NDArray[Any]:
     """The first row and column repeated at the end, so that bilinear look-ups may cross the seam."""

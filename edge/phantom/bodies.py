@@ -10,9 +10,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.phantom.anatomy import Paris, Polyp
+from edge.phantom.anatomy import Paris, Polyp, Wall
 from edge.phantom.noise import Plane
-from edge.phantom.tube import Camera, Surface, Tube
+from edge.phantom.tube import Camera, Surface
 
 Balls = NDArray[np.float32]  # (N, 4): centre x, y, z and radius
 BLEND = 0.10  # how far, in polyp radii, neighbouring lobes melt into each other
@@ -43,11 +43,11 @@ def balls_of(polyp: Polyp) -> tuple[Balls, int]:
 class Body:
     """One standing polyp before one camera: its pose, ready to be cast."""
 
-    def __init__(self, polyp: Polyp, tube: Tube, camera: Camera) -> None:
+    def __init__(self, polyp: Polyp, wall: Wall, camera: Camera) -> None:
         self.polyp = polyp
         self.balls, self.stalk = balls_of(polyp)
         theta, z = polyp.theta, polyp.z
-        self.foot = camera.point(theta, z, 1 - tube.inward(theta, z) + 0.12 * polyp.radius).astype(np.float32)
+        self.foot = camera.point(theta, z, 1 - wall.stands_in(theta, z) + 0.12 * polyp.radius).astype(np.float32)
         around = np.array([-math.sin(theta), math.cos(theta), 0.0])
         along = np.array([0.0, 0.0, 1.0])
         inward = np.array([-math.cos(theta), -math.sin(theta), 0.0])
@@ -88,27 +88,34 @@ class Body:
         seen = (depth < wall) & (depth > 0.02)
         if not seen.any():
             return None
-        at, flat = origin + depth[seen, None] * direction[seen], np.flatnonzero(seen)
+        where = seen.reshape(shape)
+        at = origin + depth[seen, None] * direction[seen]
         facing = normal[seen] @ self.inverse.T
         facing /= np.linalg.norm(facing, axis=1, keepdims=True)
         view = -ray.reshape(-1, 3)[seen]
         across = self.frame / np.linalg.norm(self.frame, axis=1, keepdims=True)
         front = (facing * view).sum(1)
-        scale = 2.2 * self.polyp.radius
-        spin = self.polyp.seed % 997 / 100
-        new = {
-            "theta": spin + scale * (at[:, 0] + 0.4 * at[:, 2]),
-            "z": spin + scale * (at[:, 1] - 0.4 * at[:, 2]),
-            "distance": depth[seen],
-            "inward": np.full(flat.size, 0.25, np.float32),
-        }
-        for name, values in new.items():
-            _put(getattr(surface, name), window, shape, flat, values)
+        scale, spin = 2.2 * self.polyp.radius, self.polyp.seed % 997 / 100
+        surface.theta[window][where] = spin + scale * (at[:, 0] + 0.4 * at[:, 2])
+        surface.z[window][where] = spin + scale * (at[:, 1] - 0.4 * at[:, 2])
+        surface.distance[window][where] = depth[seen]
+        surface.inward[window][where] = 0.25
         for axis in (0, 1):
-            lean = view @ across[axis] - front * (facing @ across[axis])
-            _put(surface.view[axis], window, shape, flat, lean)
-        _put(surface.view[2], window, shape, flat, front)
-        return window, seen.reshape(shape), head.reshape(shape)
+            surface.view[axis][window][where] = view @ across[axis] - front * (facing @ across[axis])
+        surface.view[2][window][where] = front
+        return window, where, head.reshape(shape)
+
+    def skin(self) -> tuple[Plane, Plane]:
+        """Points spread over the body's outside, from the camera (N, 3), and their outward normals."""
+        index = np.arange(160) + 0.5
+        tilt, turn = np.arccos(1 - 2 * index / 160), math.pi * (1 + math.sqrt(5)) * index
+        ball = np.stack([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt)], axis=1)
+        points = (self.balls[:, None, :3] + self.balls[:, None, 3:] * ball[None]).reshape(-1, 3)
+        normals = np.tile(ball, (len(self.balls), 1))
+        off = np.linalg.norm(points[:, None] - self.balls[None, :, :3], axis=2) - self.balls[None, :, 3]
+        outside = (off.min(axis=1) > -1e-3) & (points[:, 2] > 0.05)
+        turned = normals[outside] @ self.inverse.T
+        return (points[outside] @ self.frame + self.foot).astype(np.float32), turned.astype(np.float32)
 
     def _union(self, direction: Plane, origin: Plane) -> tuple[Plane, Plane, Plane]:
         """Depth (inf where missed), unit-space normal and head share for every ray."""
@@ -124,7 +131,7 @@ class Body:
             weights.append(np.where(hit, root, 0))
         nearest = np.min(depths, axis=0)
         blend = np.float32(1 / (BLEND * self.polyp.radius))
-        total, normal, head, depth = (np.zeros_like(nearest) for _ in range(4))
+        total, head, depth = (np.zeros_like(nearest) for _ in range(3))
         normal = np.zeros_like(direction)
         solid = np.isfinite(nearest)
         safe = np.where(solid, nearest, 0)
@@ -140,7 +147,3 @@ class Body:
         return np.where(solid, depth / total, np.inf).astype(np.float32), normal, (head / total).astype(np.float32)
 
 
-def _put(plane: Plane, window: tuple[slice, slice], shape: tuple[int, int], flat: NDArray[np.intp], values: Plane) -> None:
-    part = plane[window]
-    rows, columns = np.divmod(flat, shape[1])
-    part[rows, columns] = values

@@ -27,7 +27,7 @@ def octagon(width: int, height: int) -> Outline:
 
 def round_flat(width: int, height: int) -> Outline:
     """A Fujifilm-like field: a disc with flat top and bottom."""
-    radius, flat = 0.53 * height, 0.46 * height
+    radius, flat = 0.5 * height, 0.44 * height
     cx, cy = width - radius - 0.02 * width, height / 2
     steps = np.linspace(0, math.tau, 72, endpoint=False)
     return tuple(
@@ -65,7 +65,14 @@ class Optics:
         scale = np.sin(angle) / np.maximum(radius, 1e-6)
         self.rays: Plane = np.dstack([xx * scale, yy * scale, np.cos(angle)]).astype(np.float32)
         self.vignette: Plane = (1 - 0.28 * np.clip(radius, 0, 1.2) ** 2.5).astype(np.float32)
-        self.radius: Plane = radius.astype(np.float32)
+        self._centre = centre
+
+    def project(self, points: Plane) -> Plane:
+        """Pixel (x, y) in `rect` where the camera sees `points` (N, 3; x right, y down, z ahead); float32 (N, 2)."""
+        off_axis = np.maximum(np.hypot(points[:, 0], points[:, 1]), 1e-9)
+        reach = np.arctan2(off_axis, points[:, 2]) * self.pixels_per_radian
+        at = np.stack([points[:, 0] / off_axis * reach, points[:, 1] / off_axis * reach], axis=1)
+        return (at + self._centre).astype(np.float32)
 
     def full_mask(self) -> NDArray[np.bool_]:
         """The field as a bool array of the whole picture."""

@@ -16,7 +16,8 @@ from edge.phantom.tube import Camera, Surface, Tube, wrapped
 from edge.types import Struct
 
 FILM = np.float32(3.0)  # slope of the fluid's surface / slope of the mucosa's
-AHEAD = (-1.8, 7.0)  # polyps this far along the tube from the camera are looked at, radii
+AHEAD = (-1.8, 4.0)  # polyps this far along the tube from the camera are looked at, radii
+DARK = 3.2  # radii: the light does not reach a polyp beyond
 PER_ROW, PER_COLUMN = np.float32(ATLAS[0] / PERIOD), np.float32(ATLAS[1] / math.tau)
 
 
@@ -66,8 +67,9 @@ class Renderer:
             self._rest(polyp, surface, material)
         for polyp in near:
             if polyp.paris in STANDING:
-                self._stand(Body(polyp, self.tube, camera), rays, surface, material)
+                self._stand(Body(polyp, self.wall, camera), rays, surface, material)
         material.label *= self.optics.mask
+        material.label[surface.distance > DARK] = 0
         return Shot(self._light(surface, material, light), material.label, surface)
 
     def _rest(self, polyp: Polyp, surface: Surface, material: Material) -> None:

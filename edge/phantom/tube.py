@@ -99,11 +99,6 @@ class Tube:
         z += np.float32(camera.z)
         return Surface(z, theta, distance, inward, list(cv2.split(pick(view, column, step))))
 
-    def inward(self, theta: float, z: float) -> float:
-        """How far the folds stand in at one wall point."""
-        row, column = int(z % PERIOD * FOLDS[0] / PERIOD), int(theta % math.tau * FOLDS[1] / math.tau)
-        return float(self._folds[row % FOLDS[0], column % FOLDS[1]])
-
     def _columns(self, camera: Camera, polyps: tuple[Polyp, ...]) -> tuple[Plane, Plane, Plane]:
         """(z, theta - phi, distance, inward), the view direction, and `hit`: (angle, column) -> step met first.
 
@@ -121,8 +116,11 @@ class Tube:
         left = room + (1 - inward) ** 2
         s = np.maximum(np.sqrt(np.maximum(left, 0)) - along, EPSILON)
         s[left <= 0] = EPSILON
-        s[((away > 0.8) | (self._ahead > BLIND))[:, 0]] = EPSILON
+        # Where the bend has carried the lumen off the camera's axis, the tube ends in the dark.
+        gone = ((away > 0.64) | (self._ahead > BLIND))[:, 0]
+        s[gone] = EPSILON
         distance = cv2.magnitude(s, self._full)
+        distance[gone] = BLIND
         swing = theta - self._phi
         swing += np.float32(math.tau) * ((swing < -math.pi).astype(np.float32) - (swing > math.pi))
         surface = cv2.merge([self._full, swing, distance, inward])

@@ -1,0 +1,97 @@
+"""What is asked of the phantom (`Script`) and what is true of each of its frames (`Truth`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from edge.types import Struct, View
+
+VERSION = 1  # of the renderer: raised whenever a script's frames change, so that cached clips are made anew
+Outline = tuple[tuple[float, float], ...]
+
+
+class Script(Struct):
+    """One clip. The same script and `VERSION` give the same frames, bit for bit."""
+
+    seed: int = 1
+    fps: Annotated[int, Meta(ge=1, le=120)] = 25
+    seconds: Annotated[float, Meta(gt=0, le=7200)] = 30.0
+    width: Annotated[int, Meta(ge=320, le=1920)] = 640
+    height: Annotated[int, Meta(ge=256, le=1080)] = 512
+    shape: Literal["octagon", "round"] = "octagon"
+    passages: bool = True  # black, out of body and poor view; without them every frame is good mucosa
+
+    @property
+    def frames(self) -> int:
+        return max(1, round(self.seconds * self.fps))
+
+    def media_ns(self, frame: int) -> int:
+        return frame * 1_000_000_000 // self.fps
+
+
+class PolypTruth(Struct):
+    """One polyp in one frame.
+
+    `box` in picture pixels. `visible`: share of the polyp's camera-facing surface that is in the picture and not
+    behind anything, 0..1. `runs`: lengths of alternating runs of 0 and 1 over the box, row by row, 0 first.
+    """
+
+    id: int
+    paris: str
+    box: tuple[int, int, int, int]
+    visible: float
+    area: int
+    runs: tuple[int, ...]
+
+    def mask(self, height: int, width: int) -> NDArray[np.bool_]:
+        """The polyp's pixels in the whole picture, bool (height, width)."""
+        x0, y0, x1, y1 = self.box
+        values = np.arange(len(self.runs)) % 2 == 1
+        full = np.zeros((height, width), bool)
+        full[y0:y1, x0:x1] = np.repeat(values, self.runs).reshape(y1 - y0, x1 - x0)
+        return full
+
+
+class Truth(Struct):
+    """What is true of one frame. `reason` is "" unless the view is poor: "blur", "glare", "bubbles" or "dark"."""
+
+    frame: int
+    media_ns: int
+    view: View
+    reason: str = ""
+    polyps: tuple[PolypTruth, ...] = ()
+    field: Outline = ()
+
+
+class Header(Struct):
+    """First line of a truth file."""
+
+    version: int
+    script: Script
+    field: Outline
+
+
+def runs_of(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Run lengths of a bool array read row by row, starting with a (perhaps empty) run of False."""
+    flat = mask.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    bounds = np.concatenate([[0], edges, [flat.size]])
+    runs = tuple(int(n) for n in np.diff(bounds))
+    return (0, *runs) if flat[0] else runs
+
+
+def polyp_truth(
+    number: int, paris: str, mask: NDArray[np.bool_], corner: tuple[int, int], visible: float
+) -> PolypTruth:
+    """Describe the polyp whose pixels are `mask`, a part of the picture that begins at `corner` (x, y)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    box = (x0 + corner[0], y0 + corner[1], x1 + corner[0], y1 + corner[1])
+    inside = mask[y0:y1, x0:x1]
+    return PolypTruth(id=number, paris=paris, box=box, visible=visible, area=int(inside.sum()), runs=runs_of(inside))
+
+
