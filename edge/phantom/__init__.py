@@ -4,17 +4,22 @@
 single pictures with masks. Our own work throughout: no picture of a patient went into it.
 """
 
+from edge.phantom.clip import Clip, ensure_clip, read_truth, write_clip
 from edge.phantom.film import frame, render
 from edge.phantom.pictures import training_pictures
 from edge.phantom.script import VERSION, Header, PolypTruth, Script, Truth
 
 __all__ = [
     "VERSION",
+    "Clip",
     "Header",
     "PolypTruth",
     "Script",
     "Truth",
+    "ensure_clip",
     "frame",
+    "read_truth",
     "render",
     "training_pictures",
+    "write_clip",
 ]
