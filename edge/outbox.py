@@ -65,6 +65,8 @@ _WAL_BYTES = 2 << 20  # kept allocated: a commit that finds the disk full still 
 # The reader checkpoints early and the writer late, so that in ordinary times no `put` ever pays for a checkpoint.
 _READER_CHECKPOINT_PAGES = 64
 _WRITER_CHECKPOINT_PAGES = 256
+_OVERFLOW_BYTES = PAGE_BYTES - 4  # of a blob, per page
+_BALLAST_PAGES = 1 << 16  # per blob: SQLite takes 10^9 bytes at most
 _MARK_STEP = 1_000_000_000  # far more than one run can write; 2^53 (JSON's exact integers) allows 9 million recoveries
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -141,8 +143,10 @@ class Outbox:
 
     @classmethod
     def open(cls, path: Path, device: str, max_bytes: int, notify: Path | None = None) -> Outbox:
-        """Open or create. `max_bytes` caps the table, the WAL adds 2 MiB: keep the sum below the partition's size.
+        """Open or create, in a process that does not have it open yet (POSIX locks would be lost).
 
+        `max_bytes` caps the table; the WAL adds 2 MiB. All of it is taken from the disk when the file is made. A larger
+        cap later grows it when needed; a smaller one leaves the file as it is.
         `notify`: a unix datagram socket to ring after each commit. Raises OutboxFullError, OutboxBrokenError.
         """
         if max_bytes < MIN_BYTES:
@@ -284,12 +288,12 @@ def _values(message: Message) -> tuple[int, str, str, str, bytes]:
 
 
 def _open_checked(path: Path, max_bytes: int, mark: int) -> sqlite3.Connection:
-    """A writer's connection to a sound outbox; an empty file becomes one whose first seq is above `mark`."""
+    """A writer's connection to a sound outbox, made if there is none; its first seq is above `mark` then."""
     with _explained(path):
-        db = _connect(path, mode="rwc", wait_s=_WRITER_WAIT_S)  # rwc: make it if need be
+        if not path.exists() or path.stat().st_size == 0:
+            _create(path, max_bytes, mark)
+        db = _connect(path, mode="rw", wait_s=_WRITER_WAIT_S)
         try:
-            if db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-                _create(path, db, mark)
             _check_version(path, db, ours=mark > 0)
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WRITER_CHECKPOINT_PAGES}")
@@ -307,11 +311,43 @@ def _open_checked(path: Path, max_bytes: int, mark: int) -> sqlite3.Connection:
     return db
 
 
-def _create(path: Path, db: sqlite3.Connection, mark: int) -> None:
-    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO sqlite_sequence VALUES ('outbox', {mark}); COMMIT;")
-    sync_folder(path)
+def _create(path: Path, max_bytes: int, mark: int) -> None:
+    """Build it under another name and rename it, so that nobody ever sees half an outbox."""
+    new = path.with_name(path.name + ".new")
+    try:
+        try:
+            _build(new, mark, max_bytes // PAGE_BYTES)
+        except sqlite3.OperationalError as exc:
+            if not isinstance(_fault(path, exc), OutboxFullError):
+                raise
+            log.warning("outbox %s: no room to reserve %d bytes now; a full disk can stop it later", path, max_bytes)
+            _build(new, mark, 0)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+        sync_folder(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _build(path: Path, mark: int, pages: int) -> None:
+    """A new database file of `pages` pages, almost all on SQLite's free list: its room is taken from the disk now, so
+    that a disk which others have filled stops neither `put` nor `delete`."""
+    path.unlink(missing_ok=True)
+    with contextlib.closing(_connect(path, mode="rwc", wait_s=0)) as db:
+        db.execute("PRAGMA journal_mode = OFF")  # nobody else knows this file, and we begin again after an error
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        db.executescript(f"{_SCHEMA} INSERT INTO sqlite_sequence VALUES ('outbox', {mark});")
+        (used,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute("CREATE TABLE ballast (room BLOB)")
+        free = max(0, pages - used - 1)  # 1: the ballast's own root page
+        while free > 0:
+            piece = min(free, _BALLAST_PAGES)
+            db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (piece * _OVERFLOW_BYTES,))
+            free -= piece
+        db.execute("DROP TABLE ballast")
+        db.execute("PRAGMA journal_mode = WAL")
 
 
 def _check_version(path: Path, db: sqlite3.Connection, *, ours: bool) -> None:

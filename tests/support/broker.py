@@ -1,10 +1,10 @@
 """A real mosquitto on a free loopback port, and throw-away certificates. Needs `mosquitto` and `openssl` on the path.
 
-    broker = Broker(tmp_path)               # anonymous, forgets everything when it ends
-    broker = Broker(tmp_path, tls=Authority(tmp_path).issue("broker"), client_ca=authority.ca)
-    with broker: ...                        # start() ... stop()
-    broker.kill(); broker.start()           # the same port again
-    broker.freeze(); broker.thaw()          # SIGSTOP, SIGCONT
+broker = Broker(tmp_path)               # anonymous, forgets everything when it ends
+broker = Broker(tmp_path, tls=Authority(tmp_path).issue("broker"), client_ca=authority.ca)
+with broker: ...                        # start() ... stop()
+broker.kill(); broker.start()           # the same port again
+broker.freeze(); broker.thaw()          # SIGSTOP, SIGCONT
 """
 
 from __future__ import annotations

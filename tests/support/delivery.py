@@ -85,7 +85,9 @@ class Box:
             return msgspec.json.decode(self.status_path.read_bytes(), type=UplinkStatus)
         return None
 
-    def wait_status(self, condition: Callable[[UplinkStatus], Any], what: str, within_s: float = WITHIN_S) -> UplinkStatus:
+    def wait_status(
+        self, condition: Callable[[UplinkStatus], Any], what: str, within_s: float = WITHIN_S
+    ) -> UplinkStatus:
         """Until a status that fulfils `condition` was written."""
         found: list[UplinkStatus] = []
 

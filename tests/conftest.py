@@ -1,1 +1,0 @@
-"""This file's place puts `tests/` on the import path: `from support.broker import Broker`."""
