@@ -1,6 +1,6 @@
 """TOML to frozen, typed structs. Two files, two owners.
 
-`endoedge.toml` is the site's (device, capture, broker); `pipelines/NAME.toml` is clinical behaviour and ships with the
+`endoedge.toml` is the site's (device, capture, uplink); `pipelines/NAME.toml` is clinical behaviour and ships with the
 model. Both are read once, at start, strictly: an unknown key, a wrong type or a value out of range is a ConfigError that
 names file, key and what is allowed. A table that chooses a part (`source = "file"`, `backend = "onnx"`, `kind = "segment"`)
 is read by that part's own `Config`: name = file = config key.
@@ -45,7 +45,7 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     device: Name
     pipeline: Name
     capture: dict[str, Any]
-    broker: dict[str, Any]
+    uplink: dict[str, Any]
     infer: dict[str, Any] = msgspec.field(default_factory=lambda: {"backend": "onnx"})
     outbox: OutboxConfig = OutboxConfig()
     run_dir: str = "/run/endoedge"
@@ -81,7 +81,9 @@ def decode_toml(path: Path, kind: type[T], error: type[EdgeError] = ConfigError)
     return decode(read_toml(path, error), kind, str(path), error=error)
 
 
-def decode(table: Mapping[str, Any], kind: type[T], file: str, key: str = "", error: type[EdgeError] = ConfigError) -> T:
+def decode(
+    table: Mapping[str, Any], kind: type[T], file: str, key: str = "", error: type[EdgeError] = ConfigError
+) -> T:
     """`table`, found under `key` of `file`, as a `kind`."""
     try:
         return msgspec.convert(dict(table), kind)

@@ -60,18 +60,22 @@ class FileSource:
         self._detail = ""
         self._lent: gst.Picture | None = None
         self._frames = self._received_before = self._copies = self._rebuilds = 0
-        self._media_ns = self._last_pts_ns = -1
+        self._media_ns = self._last_ns = -1
         self._loop_offset_ns = 0
         self._pipeline: gst.Pipeline | None = None
-        self._start(after_pts_ns=-1)
+        self.waited_ns = 0
+        self._start(after_ns=-1)
 
     # ------------------------------------------------------------------------------------------ frames
 
     def next(self, timeout_s: float) -> Frame | Gap:
         self._return_lent()
+        self.waited_ns = 0
         if self._pipeline is None:
             return self._gap(self._state)
+        before_ns = time.perf_counter_ns()
         picture = self._pipeline.pull(timeout_s)
+        self.waited_ns = time.perf_counter_ns() - before_ns
         if self._pipeline.format_changed():
             if picture is not None:
                 picture.release()  # cropped for the old format
@@ -83,8 +87,8 @@ class FileSource:
     def _lend(self, picture: gst.Picture) -> Frame:
         assert self._pipeline is not None
         self._lent = picture
-        self._last_pts_ns = picture.pts_ns
-        self._media_ns = self._loop_offset_ns + picture.pts_ns
+        self._last_ns = picture.stream_ns
+        self._media_ns = self._loop_offset_ns + picture.stream_ns
         self._frames += 1
         self._copies += picture.copied
         host.blacken(picture.image, self._keep)
@@ -115,7 +119,7 @@ class FileSource:
         if not self._pipeline.ended:
             return self._gap(SignalState.NO_SIGNAL)
         claimed_ns = self._pipeline.duration_ns()
-        if claimed_ns - self._last_pts_ns > CUT_SHORT_NS:
+        if claimed_ns - self._last_ns > CUT_SHORT_NS:
             claim = f"{claimed_ns / 1e9:.1f} s"
             return self._finish(
                 SignalState.FAILED, f"{self._path}: cut off: ends after {self._seconds()}, should last {claim}"
@@ -125,7 +129,7 @@ class FileSource:
         return self._finish(SignalState.ENDED, "")
 
     def _seconds(self) -> str:
-        return f"{max(0, self._last_pts_ns) / 1e9:.1f} s"
+        return f"{max(0, self._last_ns) / 1e9:.1f} s"
 
     def _gap(self, state: SignalState, detail: str = "") -> Gap:
         self._state = state
@@ -141,9 +145,9 @@ class FileSource:
 
     # --------------------------------------------------------------------------- start, change, rewind
 
-    def _start(self, after_pts_ns: int) -> None:
-        """Probe size and field from `after_pts_ns` on, then build the pipeline for exactly that format."""
-        size, lit = self._probe(after_pts_ns)
+    def _start(self, after_ns: int) -> None:
+        """Probe size and field from `after_ns` on, then build the pipeline for exactly that format."""
+        size, lit = self._probe(after_ns)
         if min(size.width, size.height) < SMALLEST_PX:
             raise CaptureError(
                 f"{self._path}: the picture is {size.width}x{size.height}, at least {SMALLEST_PX}x{SMALLEST_PX} is needed"
@@ -153,12 +157,14 @@ class FileSource:
         log.info("%s: %s, field %s", self._path, size.description, _describe(self.field))
         self._pipeline = pipeline = gst.Pipeline(self._description(), str(self._path), self._properties(size))
         ready = pipeline.preroll(OPEN_WITHIN_S)
-        if ready and after_pts_ns >= 0:
-            ready = pipeline.seek(after_pts_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
+        if ready and after_ns >= 0:
+            ready = pipeline.seek(after_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
         if not ready or pipeline.source_size() is None:
             error = pipeline.poll_error() or f"no picture within {OPEN_WITHIN_S:.0f} s"
             self._stop()
             raise CaptureError(f"{self._path}: not a video that GStreamer can decode: {error}")
+        self._format = size.description
+        self.expected_frames = pipeline.expected_frames()
         pipeline.play()
 
     def _description(self) -> str:
@@ -190,7 +196,7 @@ class FileSource:
             return fields.whole(size.width, size.height)
         return found
 
-    def _probe(self, after_pts_ns: int) -> tuple[gst.Size, list[npt.NDArray[np.uint8]]]:
+    def _probe(self, after_ns: int) -> tuple[gst.Size, list[npt.NDArray[np.uint8]]]:
         """Source size, and up to PROBE_FRAMES luma pictures with something in them."""
         pipeline = gst.Pipeline(
             f"filesrc name=file ! decodebin ! identity name=tap ! {gst.convert_scale()}"
@@ -202,8 +208,8 @@ class FileSource:
         lit: list[npt.NDArray[np.uint8]] = []
         try:
             ready = pipeline.preroll(OPEN_WITHIN_S)
-            if ready and after_pts_ns >= 0:
-                ready = pipeline.seek(after_pts_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
+            if ready and after_ns >= 0:
+                ready = pipeline.seek(after_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
             size = pipeline.source_size() if ready else None
             if size is None:
                 error = pipeline.poll_error() or f"no picture within {OPEN_WITHIN_S:.0f} s"
@@ -228,20 +234,24 @@ class FileSource:
 
     def _rebuild(self) -> Gap:
         """The format changed: GStreamer 1.20-1.22 cannot be trusted to renegotiate, so a new pipeline goes on."""
+        before = self._format
         self._stop()
         self._rebuilds += 1
         try:
-            self._start(after_pts_ns=self._last_pts_ns)
+            self._start(after_ns=self._last_ns)
+            if self._format == before:
+                raise CaptureError("there is no way to seek past the change")
         except CaptureError as exc:
-            return self._gap(SignalState.FAILED, f"{self._path}: format changed after {self._seconds()}: {exc}")
-        return self._gap(SignalState.FORMAT_CHANGED, f"field now {_describe(self.field)}")
+            changed = f"{self._path}: the format ({before}) changed after {self._seconds()}, the rest is not analysed"
+            return self._finish(SignalState.FAILED, f"{changed}: {exc}")
+        return self._gap(SignalState.FORMAT_CHANGED, f"{self._format}, field now {_describe(self.field)}")
 
     def _rewind(self) -> Gap:
         assert self._pipeline is not None
         self._received_before += self._pipeline.received()
         # One frame time between the last picture of a round and the first of the next keeps media time rising.
         self._loop_offset_ns = self._media_ns + 40_000_000
-        self._last_pts_ns = -1
+        self._last_ns = -1
         if not self._pipeline.seek(0):
             return self._finish(SignalState.FAILED, f"{self._path}: cannot be played again: it is not seekable")
         return self._gap(SignalState.STARTING, "")

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 CLOSE_WITHIN_S = 3.0
 _READ_WRITE = 3
+_TIME = int(Gst.Format.TIME)
 _NONE = 2**64 - 1
 
 _gst = ctypes.CDLL("libgstreamer-1.0.so.0")
@@ -77,6 +78,7 @@ _is_eos = _declare(_app, "gst_app_sink_is_eos", ctypes.c_int, _P)
 _sample_buffer = _declare(_gst, "gst_sample_get_buffer", _P, _P)
 _sample_segment = _declare(_gst, "gst_sample_get_segment", _P, _P)
 _running_time = _declare(_gst, "gst_segment_to_running_time", _U64, _P, ctypes.c_int, _U64)
+_stream_time = _declare(_gst, "gst_segment_to_stream_time", _U64, _P, ctypes.c_int, _U64)
 _ref = _declare(_gst, "gst_mini_object_ref", _P, _P)
 _unref = _declare(_gst, "gst_mini_object_unref", None, _P)
 _copy_deep = _declare(_gst, "gst_buffer_copy_deep", _P, _P)
@@ -96,11 +98,15 @@ def _map_writable(buffer: int) -> _MapInfo | None:
     return None
 
 
+def _known(time_ns: int) -> int:
+    return -1 if time_ns == _NONE else time_ns
+
+
 class Picture(NamedTuple):
     """A mapped buffer: ours alone to read and write until `release()`."""
 
     image: HostImage
-    pts_ns: int  # stream time as the demuxer stamped it
+    stream_ns: int  # time in the stream, 0 at its start, -1 when unknown
     running_ns: int  # time since the pipeline started playing, -1 when unknown
     copied: bool  # its memory was shared or in pieces, so it had to be copied
     buffer: int
@@ -189,7 +195,8 @@ class Pipeline:
         shared = _sample_buffer(sample)
         pts = int(_Buffer.from_address(shared).pts)
         segment = _sample_segment(sample)
-        running = int(_running_time(segment, int(Gst.Format.TIME), pts)) if pts != _NONE else _NONE
+        stream = int(_stream_time(segment, _TIME, pts)) if pts != _NONE else _NONE
+        running = int(_running_time(segment, _TIME, pts)) if pts != _NONE else _NONE
         buffer = _ref(shared)
         _unref(sample)
         mapping = _map_writable(buffer)
@@ -203,7 +210,7 @@ class Pipeline:
             raise CaptureError(f"{self.name}: a frame's memory cannot be mapped")
         width, height, stride = self._layout(buffer)
         image = HostImage(int(mapping.data), height, width, stride)
-        return Picture(image, -1 if pts == _NONE else pts, -1 if running == _NONE else running, copied, buffer, mapping)
+        return Picture(image, _known(stream), _known(running), copied, buffer, mapping)
 
     def _layout(self, buffer: int) -> tuple[int, int, int]:
         """(width, height, stride) from the buffer's own GstVideoMeta, else from the negotiated caps."""
@@ -256,6 +263,11 @@ class Pipeline:
         """The container's own claim, 0 when it makes none."""
         ok, value = self._pipeline.query_duration(Gst.Format.TIME)
         return int(value) if ok and value > 0 else 0
+
+    def expected_frames(self) -> int:
+        """From the container's claims of duration and frame rate; 0 when it makes none."""
+        ok, numerator, denominator = self._tap.get_current_caps().get_structure(0).get_fraction("framerate")
+        return round(self.duration_ns() * numerator / denominator / 1e9) if ok and denominator else 0
 
     def seek(self, position_ns: int) -> bool:
         """Continue at the first key frame at or after `position_ns`."""

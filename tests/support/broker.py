@@ -102,7 +102,7 @@ class Broker:
         self.folder.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
         self._acl = self.folder / "acl"
-        lines = [f"listener {self.port} 127.0.0.1", "user root", "max_queued_messages 0", *options]
+        lines = [f"listener {self.port} 127.0.0.1", "user root", "max_queued_messages 100000", *options]
         lines += [f"persistence_location {self.folder}/", f"allow_anonymous {'false' if users else 'true'}"]
         if users:
             lines.append(f"password_file {_password_file(self.folder / 'passwords', users)}")

@@ -22,19 +22,24 @@ def encode(
     pictures = list(frames)
     height, width, _ = pictures[0].shape
     chain = encoder or "x264enc pass=quant quantizer=4 speed-preset=ultrafast key-int-max=5 bframes=0 ! h264parse"
-    launch = (
-        f"fdsrc ! rawvideoparse format=rgb width={width} height={height} framerate={fps}/1 ! videoconvert"
-        f" {'! ' + raw if raw else ''} ! {chain} ! {muxer} ! filesink location={path}"
+    launch(
+        f"fdsrc ! rawvideoparse format=rgbx width={width} height={height} framerate={fps}/1 ! videoconvert"
+        f" {'! ' + raw if raw else ''} ! {chain} ! {muxer} ! filesink location={path}",
+        b"".join(np.dstack([picture, picture[:, :, :1]]).tobytes() for picture in pictures),
     )
+    return path
+
+
+def launch(description: str, standard_input: bytes = b"") -> None:
+    """gst-launch-1.0 until the stream ends."""
     done = subprocess.run(
-        ["gst-launch-1.0", "-q", "-e", *launch.split()],
-        input=b"".join(np.ascontiguousarray(picture).tobytes() for picture in pictures),
+        ["gst-launch-1.0", "-q", "-e", *description.split()],
+        input=standard_input,
         capture_output=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    return path
 
 
 def plain(count: int, width: int = 160, height: int = 128, colour: tuple[int, int, int] = MUCOSA) -> Frames:

@@ -16,6 +16,8 @@ from edge.types import Alert, Event, Message, Priority
 from edge.uplink import service
 from edge.uplink.config import UplinkConfig
 from edge.uplink.consumer import Consumer, listening
+from edge.uplink.credentials import load
+from edge.uplink.mqtt import Connected, Connection, Received, Subscribed
 from edge.uplink.wire import UplinkStatus
 
 DEVICE = "box-1"
@@ -138,3 +140,33 @@ def consumer(config: UplinkConfig, client_id: str = "ward", **options: Any) -> I
     inbox = Inbox()
     with listening(Consumer(config, inbox.take, client_id=client_id, **options)):
         yield inbox
+
+
+@contextlib.contextmanager
+def watching(config: UplinkConfig, *topics: str) -> Iterator[list[Received]]:
+    """Everything on these topics, as it comes; subscribed on entry. One connection: it does not survive the broker."""
+    connection = Connection(config, load(config), "watcher")
+    seen: list[Received] = []
+    ready, stop = threading.Event(), threading.Event()
+
+    def target() -> None:
+        connection.open()
+        while not stop.is_set():
+            for event in connection.step(0.05):
+                if isinstance(event, Connected):
+                    connection.subscribe(topics)
+                elif isinstance(event, Subscribed):
+                    ready.set()
+                elif isinstance(event, Received):
+                    seen.append(event)
+                    connection.settle(event)
+        connection.close()
+
+    thread = threading.Thread(target=target, name="watcher")
+    thread.start()
+    try:
+        assert ready.wait(WITHIN_S)
+        yield seen
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,51 @@
+"""The software colon as a source: rendered once, cached, then played through the same GStreamer path as any file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from edge.capture import file
+from edge.phantom import Clip, Script, ensure_clip
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[capture]` with `source = "phantom"`."""
+
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 1
+    fps: Annotated[int, msgspec.Meta(ge=1, le=120)] = 25
+    seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30
+    width: Annotated[int, msgspec.Meta(ge=128, le=1920)] = 640
+    height: Annotated[int, msgspec.Meta(ge=128, le=1080)] = 512
+    shape: Literal["octagon", "round"] = "octagon"
+    rate: Literal["real", "max"] = "real"
+    loop: bool = False
+    cache_dir: str = ""  # default: the user's cache
+
+
+def open(config: Config, size: tuple[int, int]) -> file.FileSource:  # noqa: A001  (name = file = config key)
+    """Renders the clip first when it is not cached (about as long as it plays). Raises CaptureError, EdgeError."""
+    clip = prepare(config)
+    return file.open(file.Config(path=str(clip.video), rate=config.rate, loop=config.loop), size)
+
+
+def prepare(config: Config, progress: Callable[[int, int], None] | None = None) -> Clip:
+    """The cached clip and its ground truth. `progress(done, all)` counts rendered frames."""
+    script = Script(
+        seed=config.seed,
+        fps=config.fps,
+        seconds=config.seconds,
+        width=config.width,
+        height=config.height,
+        shape=config.shape,
+    )
+    return ensure_clip(script, Path(config.cache_dir) if config.cache_dir else default_cache(), progress)
+
+
+def default_cache() -> Path:
+    """`$XDG_CACHE_HOME/endoedge/phantom`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "endoedge" / "phantom"

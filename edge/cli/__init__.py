@@ -1,0 +1,55 @@
+"""The command line: `endoedge run | check | bench | replay | demo`.
+
+Every command prints for people (rich) or, with `--json`, one JSON object on the last line for machines. Exit codes:
+0 fine, 1 something failed, 2 the command line or a configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from edge import __version__
+from edge.errors import EdgeError
+
+COMMANDS = ("run", "check", "bench", "replay", "demo")  # each is a file here with HELP, arguments() and main()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run one command, return its exit code. EdgeErrors become one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="endoedge",
+        description="Watches an endoscopy tower's picture and raises alerts over MQTT. Not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"endoedge {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f"edge.cli.{name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        command.add_argument("-v", "--verbose", action="store_true", help="log what each part does")
+        command.set_defaults(main=module.main)
+        module.arguments(command)
+    options = parser.parse_args(argv)
+    _log_to_stderr(logging.DEBUG if options.verbose else logging.WARNING if options.command != "run" else logging.INFO)
+    try:
+        return int(options.main(options))
+    except EdgeError as exc:
+        print(f"endoedge {options.command}: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _log_to_stderr(level: int) -> None:
+    """Pretty on a terminal; one plain line a record under systemd or in a pipe."""
+    if sys.stderr.isatty():
+        handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False)
+        logging.basicConfig(level=level, handlers=[handler], format="%(message)s", force=True)
+    else:
+        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)

@@ -1,0 +1,5 @@
+"""`python -m edge.cli` is `endoedge`."""
+
+from edge.cli import main
+
+raise SystemExit(main())

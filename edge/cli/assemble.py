@@ -1,0 +1,137 @@
+"""From configuration files to the parts of one run. The one place, with `core`, that knows them all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from ulid import ULID
+
+from edge import config, model, paths
+from edge.config import PipelineConfig, SiteConfig
+from edge.decide.config import RulesConfig
+from edge.decide.rules import Rules
+from edge.errors import ConfigError, EdgeError
+from edge.heads import Heads, open_all
+from edge.outbox import Outbox
+from edge.types import Backend, Model, Precision, Source, Struct
+from edge.uplink.config import UplinkConfig
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """`endoedge.toml`, read and resolved. Paths are absolute."""
+
+    file: str
+    config: SiteConfig
+    uplink: UplinkConfig
+    pipeline: PipelineConfig
+    pipeline_file: str
+    rules: RulesConfig
+    models_dir: Path
+    outbox_path: Path
+    run_dir: Path
+
+    @property
+    def status_path(self) -> Path:
+        return self.run_dir / "status.json"
+
+    @property
+    def uplink_status_path(self) -> Path:
+        return self.run_dir / "uplink.json"
+
+    @property
+    def bell_path(self) -> Path:
+        """The datagram socket that the core rings after a commit."""
+        return self.run_dir / "outbox.sock"
+
+
+def load_site(file: Path) -> Site:
+    """Raises ConfigError for either file."""
+    site = config.decode_toml(file, SiteConfig)
+    base = file.resolve().parent
+    pipelines = base / site.pipelines_dir if site.pipelines_dir else paths.data_dir("pipelines")
+    pipeline_file = pipelines / f"{site.pipeline}.toml"
+    if not pipeline_file.is_file():
+        known = ", ".join(sorted(path.stem for path in pipelines.glob("*.toml"))) or "none"
+        raise ConfigError(f"{file}: pipeline is {site.pipeline!r}, but {pipelines} has: {known}")
+    pipeline, rules = load_pipeline(pipeline_file)
+    uplink = config.decode(site.uplink, UplinkConfig, str(file), "uplink")
+    config.part("edge.infer", site.infer, "backend", str(file), "infer")
+    config.part("edge.capture", site.capture, "source", str(file), "capture")
+    return Site(
+        file=str(file),
+        config=site,
+        uplink=resolve_paths(uplink, base),
+        pipeline=pipeline,
+        pipeline_file=str(pipeline_file),
+        rules=rules,
+        models_dir=base / site.models_dir if site.models_dir else paths.data_dir("models"),
+        outbox_path=base / site.outbox.path,
+        run_dir=base / site.run_dir,
+    )
+
+
+def load_pipeline(file: Path) -> tuple[PipelineConfig, RulesConfig]:
+    pipeline = config.decode_toml(file, PipelineConfig)
+    tables = {name: getattr(pipeline, name) for name in ("tracks", "view", "procedure", "alerts")}
+    return pipeline, config.decode(tables, RulesConfig, str(file))
+
+
+def load_model(site: Site, precision: Precision = "int8") -> Model:
+    return model.load(site.models_dir / site.pipeline.model, precision)
+
+
+def open_backend(site: Site, loaded: Model) -> Backend:
+    module, part = config.part("edge.infer", site.config.infer, "backend", site.file, "infer")
+    backend: Backend = module.open(part, loaded)
+    return backend
+
+
+def open_heads(site: Site, loaded: Model) -> Heads:
+    with _naming(site.pipeline_file):
+        return open_all(site.pipeline.heads, tuple(loaded.manifest.outputs))
+
+
+def open_source(site: Site, size: tuple[int, int]) -> Source:
+    module, part = config.part("edge.capture", site.config.capture, "source", site.file, "capture")
+    source: Source = module.open(part, size)
+    return source
+
+
+def open_rules(site: Site) -> Rules:
+    return Rules(site.rules, run_id=str(ULID()))
+
+
+def open_outbox(site: Site) -> Outbox:
+    site.outbox_path.parent.mkdir(parents=True, exist_ok=True)
+    return Outbox.open(site.outbox_path, site.config.device, site.config.outbox.max_mib * 2**20, notify=site.bell_path)
+
+
+@contextlib.contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """Errors that know a key but not the file get it here."""
+    try:
+        yield
+    except EdgeError as exc:
+        raise type(exc)(f"{file}: {exc}") from exc
+
+
+def resolve_paths(uplink: UplinkConfig, base: Path) -> UplinkConfig:
+    """File names in `[uplink]` are relative to the site's file."""
+
+    def absolute(name: str) -> str:
+        return str(base / name) if name else ""
+
+    tls = uplink.tls
+    if tls is not None:
+        tls = msgspec.structs.replace(tls, ca=absolute(tls.ca), cert=absolute(tls.cert), key=absolute(tls.key))
+    return msgspec.structs.replace(uplink, tls=tls, password_file=absolute(uplink.password_file))
+
+
+def make_run_dir(site: Site) -> None:
+    try:
+        site.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"{site.file}: run_dir {site.run_dir} cannot be made: {exc.strerror}") from exc

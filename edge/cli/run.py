@@ -1,0 +1,142 @@
+"""Run the box's processes: `core` (eyes, no network), `uplink` (mouth, no pixels), or both as children."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge import __version__, core, status
+from edge.cli import assemble, processes
+from edge.cli.assemble import Site
+from edge.errors import CaptureError, OutboxError
+from edge.ledger import Ledger
+from edge.status import CoreStatus, Every, ModelStatus, StageStatus
+from edge.timing import Stages
+from edge.types import Backend, Event, Findings, Gap, Model, SignalState, Source
+from edge.uplink import service
+
+HELP = "run the service from its configuration"
+FPS_OVER_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part", nargs="?", choices=["core", "uplink", "all"], default="all")
+    parser.add_argument("-c", "--config", type=Path, default=Path("/etc/endoedge/endoedge.toml"), metavar="FILE")
+
+
+def main(options: argparse.Namespace) -> int:
+    site = assemble.load_site(options.config)
+    assemble.make_run_dir(site)
+    if options.part == "all":
+        return processes.run_both(options.config)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return run_core(site, stop) if options.part == "core" else run_uplink(site, stop)
+
+
+def run_uplink(site: Site, stop: threading.Event) -> int:
+    service.run(
+        site.uplink,
+        site.config.device,
+        site.outbox_path,
+        status_path=site.uplink_status_path,
+        notify_socket=site.bell_path,
+        stop=stop,
+        telemetry_path=site.status_path,
+    )
+    return 0
+
+
+def run_core(site: Site, stop: threading.Event) -> int:
+    """The eyes. 0 when the source ended or somebody asked to stop; 1 when it broke (after committing everything)."""
+    loaded = assemble.load_model(site)
+    backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
+    heads = assemble.open_heads(site, loaded)
+    ledger = Ledger(lambda: assemble.open_outbox(site))
+    source = assemble.open_source(site, loaded.size)
+    stages = Stages(core.STAGES)
+    reporter = Reporter(site, loaded, backend, source, ledger, stages)
+    try:
+        last = core.run(source, backend, heads, assemble.open_rules(site), ledger, stages, reporter, stop.is_set)
+        safe = ledger.flush()
+        reporter.write(last, finished=safe)
+    finally:
+        source.close()
+        backend.close()
+        ledger.close()
+    if not safe:
+        raise OutboxError(f"{ledger.waiting} events could not be committed: {ledger.fault}")
+    if isinstance(last, Gap) and last.state is SignalState.FAILED:
+        raise CaptureError(last.detail)
+    return 0
+
+
+class Reporter:
+    """Writes the status file once a second. Called by the core loop, in its thread."""
+
+    def __init__(
+        self, site: Site, loaded: Model, backend: Backend, source: Source, ledger: Ledger, stages: Stages
+    ) -> None:
+        self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
+        manifest = loaded.manifest
+        self._model = ModelStatus(
+            name=manifest.name,
+            version=manifest.version,
+            precision=loaded.precision,
+            sha256=loaded.sha256,
+            backend=backend.name,
+        )
+        self._started = time.monotonic()
+        self._every = Every()
+        self._fps_frames, self._fps_since, self._fps = 0, self._started, 0.0
+
+    def __call__(self, moment: Gap | Findings, _events: Sequence[Event]) -> None:
+        if self._every.due():
+            self.write(moment)
+
+    def write(self, moment: Gap | Findings | None, finished: bool = False) -> None:
+        """A status that cannot be written is worth a line in the log, not a stop of the eyes."""
+        try:
+            status.write(self._site.status_path, self._status(moment, finished))
+        except OSError as exc:
+            log.warning("%s: cannot be written: %s", self._site.status_path, exc.strerror)
+
+    def _status(self, moment: Gap | Findings | None, finished: bool) -> CoreStatus:
+        gap = moment if isinstance(moment, Gap) else None
+        source = self._source.stats()
+        now = time.monotonic()
+        if now - self._fps_since >= FPS_OVER_S:
+            self._fps = (source.frames - self._fps_frames) / (now - self._fps_since)
+            self._fps_frames, self._fps_since = source.frames, now
+        return CoreStatus(
+            device=self._site.config.device,
+            version=__version__,
+            pid=os.getpid(),
+            pipeline=self._site.pipeline.name,
+            model=self._model,
+            state=gap.state if gap else SignalState.LIVE if moment else SignalState.STARTING,
+            detail=gap.detail if gap else "",
+            updated_ns=time.monotonic_ns(),
+            uptime_s=round(now - self._started, 3),
+            fps=round(self._fps, 2),
+            source=source,
+            stages={name: self._stage(name) for name in self._stages.names},
+            events=self._ledger.events,
+            alerts=self._ledger.alerts,
+            waiting=self._ledger.waiting,
+            fault=self._ledger.fault,
+            finished=finished,
+        )
+
+    def _stage(self, name: str) -> StageStatus:
+        p50, p99 = self._stages.percentiles_ms(name)
+        return StageStatus(p50_ms=p50, p99_ms=p99)

@@ -1,0 +1,87 @@
+"""The status file: what the core says of itself, replaced once a second. Read by uplink, console, demo and check."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from edge.types import SignalState, SourceStats, Struct
+
+EVERY_NS = 1_000_000_000
+
+
+class StageStatus(Struct, frozen=True, kw_only=True):
+    p50_ms: float
+    p99_ms: float
+
+
+class ModelStatus(Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    precision: str
+    sha256: str
+    backend: str
+
+
+class CoreStatus(Struct, frozen=True, kw_only=True):
+    """`RUN_DIR/status.json`."""
+
+    device: str
+    version: str
+    pid: int
+    pipeline: str
+    model: ModelStatus
+    state: SignalState
+    detail: str
+    updated_ns: int  # CLOCK_MONOTONIC: older than a few seconds means the core is gone or stuck
+    uptime_s: float
+    fps: float
+    source: SourceStats
+    stages: dict[str, StageStatus]
+    events: int  # committed since start
+    alerts: int  # of those, alerts raised
+    waiting: int  # events that could not be committed yet
+    fault: str  # why, or ""
+    finished: bool = False  # the source ended and everything was committed
+
+
+K = TypeVar("K")
+
+
+def write(path: Path, status: msgspec.Struct) -> None:
+    """Atomic for readers. Not for power cuts: the file lives in memory (/run) and is stale a second later."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(msgspec.json.encode(status))
+    fresh.replace(path)
+
+
+def read(path: Path, kind: type[K]) -> K | None:
+    """None when there is no (whole) status there."""
+    with contextlib.suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    return None
+
+
+def rss_bytes(pid: int | None = None) -> int:
+    """Resident memory of a process (Linux: /proc/PID/statm, second field, in pages)."""
+    fields = Path(f"/proc/{pid or 'self'}/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Every:
+    """True once per `period_ns` of the monotonic clock."""
+
+    def __init__(self, period_ns: int = EVERY_NS) -> None:
+        self._period_ns, self._due_ns = period_ns, 0
+
+    def due(self) -> bool:
+        now_ns = time.monotonic_ns()
+        if now_ns < self._due_ns:
+            return False
+        self._due_ns = now_ns + self._period_ns
+        return True

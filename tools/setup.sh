@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Makes this checkout runnable: Debian/Ubuntu packages (as root or with sudo), then .venv. Harmless to run again.
+#   tools/setup.sh            what the box needs
+#   tools/setup.sh dev        and what the tests need (lint, types, training code)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extras=${1:-}
+case "$extras" in "" | dev) ;; *) echo "usage: tools/setup.sh [dev]" >&2; exit 2 ;; esac
+
+packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+  gstreamer1.0-libav mosquitto openssl"
+[ "$extras" = dev ] && packages="$packages mosquitto-clients"
+missing=$(for package in $packages; do
+  dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
+done)
+if [ -n "$missing" ]; then
+  install="apt-get install -y --no-install-recommends $(echo $missing)"
+  if [ "$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo"; else
+    echo "setup: these packages are missing; run this as root, then run me again:" >&2
+    echo "  apt-get update && $install" >&2
+    exit 1
+  fi
+  echo "setup: installing $(echo $missing)"
+  log=$(mktemp)
+  # Debian starts the broker it installs; the demo brings up its own on a free port.
+  { $as_root apt-get update -q && DEBIAN_FRONTEND=noninteractive $as_root $install; } >"$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
+  rm -f "$log"
+fi
+
+# The system's Python, because PyGObject comes from the distribution.
+if ! .venv/bin/python -c 'import gi' 2>/dev/null; then
+  rm -rf .venv
+  /usr/bin/python3 -m venv --system-site-packages .venv
+fi
+wanted="$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16) $extras $(pwd)"
+stamp=.venv/endoedge-setup${extras:+-$extras}
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+  echo "setup: installing Python packages into .venv"
+  target=.
+  [ "$extras" = dev ] && target=".[dev,calibration]"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
+  echo "$wanted" >"$stamp"
+fi
