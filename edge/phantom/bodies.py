@@ -15,6 +15,8 @@ from edge.phantom.noise import Plane
 from edge.phantom.tube import Camera, Surface
 
 Balls = NDArray[np.float32]  # (N, 4): centre x, y, z and radius
+FAR = 1e3
+NEAREST = 0.02  # radii: what is closer to the lens than this is not seen
 BLEND = 0.10  # how far, in polyp radii, neighbouring lobes melt into each other
 
 
@@ -74,36 +76,34 @@ class Body:
         )
 
     def cast(self, rays: Plane, surface: Surface) -> tuple[tuple[slice, slice], NDArray[np.bool_], Plane] | None:
-        """Put the body before the wall, in place of `surface`. Returns where: window, pixels that see it (bool), and
-        how much of each is head rather than stalk (float32)."""
+        """Put the body before the wall, in place of `surface`. Returns where: window, the pixels in it that see the
+        body (bool), and how much of each of these is head rather than stalk (float32, flat)."""
         window = self.window(rays)
         if window is None:
             return None
-        ray = rays[window]
-        shape = ray.shape[:2]
-        direction = ray.reshape(-1, 3) @ self.inverse
-        origin = -self.foot @ self.inverse
-        depth, normal, head = self._union(direction, origin)
-        wall = surface.distance[window].ravel()
-        seen = (depth < wall) & (depth > 0.02)
-        if not seen.any():
+        ray = np.ascontiguousarray(rays[window].reshape(-1, 3).T)
+        hit, depth, normal, head = self._union(self.inverse.T @ ray)
+        before = (depth < surface.distance[window].ravel()[hit]) & (depth > NEAREST)
+        hit, depth, normal, head = hit[before], depth[before], normal[:, before], head[before]
+        if not hit.size:
             return None
-        where = seen.reshape(shape)
-        at = origin + depth[seen, None] * direction[seen]
-        facing = normal[seen] @ self.inverse.T
-        facing /= np.linalg.norm(facing, axis=1, keepdims=True)
-        view = -ray.reshape(-1, 3)[seen]
+        where = np.zeros(surface.z[window].shape, bool)
+        where.ravel()[hit] = True
+        view = -ray[:, hit]
+        at = self._origin()[:, None] - depth * (self.inverse.T @ view)
+        facing = self.inverse @ normal
+        facing /= np.sqrt((facing * facing).sum(0))
         across = self.frame / np.linalg.norm(self.frame, axis=1, keepdims=True)
-        front = (facing * view).sum(1)
+        front = (facing * view).sum(0)
         scale, spin = 2.2 * self.polyp.radius, self.polyp.seed % 997 / 100
-        surface.theta[window][where] = spin + scale * (at[:, 0] + 0.4 * at[:, 2])
-        surface.z[window][where] = spin + scale * (at[:, 1] - 0.4 * at[:, 2])
-        surface.distance[window][where] = depth[seen]
+        surface.theta[window][where] = spin + scale * (at[0] + 0.4 * at[2])
+        surface.z[window][where] = spin + scale * (at[1] - 0.4 * at[2])
+        surface.distance[window][where] = depth
         surface.inward[window][where] = 0.25
         for axis in (0, 1):
-            surface.view[axis][window][where] = view @ across[axis] - front * (facing @ across[axis])
+            surface.view[axis][window][where] = across[axis] @ view - front * (across[axis] @ facing)
         surface.view[2][window][where] = front
-        return window, where, head.reshape(shape)
+        return window, where, head
 
     def skin(self) -> tuple[Plane, Plane]:
         """Points spread over the body's outside, from the camera (N, 3), and their outward normals."""
@@ -117,33 +117,26 @@ class Body:
         turned = normals[outside] @ self.inverse.T
         return (points[outside] @ self.frame + self.foot).astype(np.float32), turned.astype(np.float32)
 
-    def _union(self, direction: Plane, origin: Plane) -> tuple[Plane, Plane, Plane]:
-        """Depth (inf where missed), unit-space normal and head share for every ray."""
-        square = (direction * direction).sum(1)
-        depths, weights = [], []
-        for ball in self.balls:
-            to_ball = ball[:3] - origin
-            middle = direction @ to_ball
-            inside = middle**2 - square * (to_ball @ to_ball - ball[3] ** 2)
-            hit = inside > 0
-            root = np.sqrt(np.where(hit, inside, 0))
-            depths.append(np.where(hit, (middle - root) / square, np.inf))
-            weights.append(np.where(hit, root, 0))
-        nearest = np.min(depths, axis=0)
-        blend = np.float32(1 / (BLEND * self.polyp.radius))
-        total, head, depth = (np.zeros_like(nearest) for _ in range(3))
-        normal = np.zeros_like(direction)
-        solid = np.isfinite(nearest)
-        safe = np.where(solid, nearest, 0)
-        for index, (ball, own, weight) in enumerate(zip(self.balls, depths, weights, strict=True)):
-            share = weight * np.exp(-np.minimum((np.where(solid, own, 0) - safe) * blend, 60))
-            share = np.where(np.isfinite(own), share, 0)
-            reached = np.where(np.isfinite(own), own, 0)
-            total += share
-            depth += share * reached
-            normal += share[:, None] * (origin + reached[:, None] * direction - ball[:3]) / ball[3]
-            head += share * (index >= self.stalk)
-        total = np.maximum(total, 1e-9)
-        return np.where(solid, depth / total, np.inf).astype(np.float32), normal, (head / total).astype(np.float32)
+    def _origin(self) -> Plane:
+        """The camera in unit space, (3,)."""
+        return np.asarray(-self.foot @ self.inverse, np.float32)
 
-
+    def _union(self, direction: Plane) -> tuple[NDArray[np.intp], Plane, Plane, Plane]:
+        """Which of the rays (3, N) in unit space hit the body; their depth, unit-space normal (3, n), head share."""
+        origin, centres, radii = self._origin(), self.balls[:, :3], self.balls[:, 3:]
+        to_ball = centres - origin
+        square = (direction * direction).sum(0)
+        middle = to_ball @ direction
+        inside = middle * middle - square * ((to_ball * to_ball).sum(1, keepdims=True) - radii * radii)
+        hit = np.flatnonzero((inside > 0).any(0))
+        inside, direction, square = inside[:, hit], direction[:, hit], square[hit]
+        root = np.sqrt(np.maximum(inside, 0))
+        depth = np.where(inside > 0, (middle[:, hit] - root) / square, np.float32(FAR))
+        # Lobes melt into each other: every ball counts, the less the farther it lies behind the nearest.
+        late = (depth.min(0) - depth) * np.float32(1 / (BLEND * self.polyp.radius))
+        share = root * np.exp(np.maximum(late, -60))
+        share /= np.maximum(share.sum(0), 1e-9)
+        weight = share / radii
+        depth = (share * depth).sum(0)
+        normal = weight.sum(0) * (origin[:, None] + depth * direction) - centres.T @ weight
+        return hit, depth, normal, share[self.stalk :].sum(0)

@@ -30,12 +30,13 @@ NEEDED = {
     "rawvideoparse": "gstreamer1.0-plugins-bad",
     "videoconvert": "gstreamer1.0-plugins-base",
     "x264enc": "gstreamer1.0-plugins-ugly",
+    "h264parse": "gstreamer1.0-plugins-bad",
     "matroskamux": "gstreamer1.0-plugins-good",
 }  # element -> the Debian package that has it
 ENCODER_S = 120.0  # for the encoder to finish its file after the last frame
 
 
-class Clip(Struct):
+class Clip(Struct, frozen=True, kw_only=True):
     """A rendered script on disk."""
 
     video: Path
@@ -128,8 +129,9 @@ def _encoder(script: Script, video: Path) -> Iterator[IO[bytes]]:
     _need_elements()
     launch = (
         "gst-launch-1.0 -q fdsrc fd=0 ! rawvideoparse format=rgb "
-        f"width={script.width} height={script.height} framerate={script.fps}/1 ! videoconvert ! video/x-raw,format=I420 "
-        f"! x264enc pass=qual quantizer=19 speed-preset=veryfast key-int-max={script.fps} bframes=0 threads=2 "
+        f"width={script.width} height={script.height} framerate={script.fps}/1 "
+        f"! videoconvert ! video/x-raw,format=I420 ! x264enc pass=qual quantizer=19 "
+        f"speed-preset=veryfast key-int-max={script.fps} bframes=0 threads=2 "
         "! h264parse ! matroskamux ! filesink"
     )
     command = [*launch.split(), f"location={video}"]

@@ -70,7 +70,7 @@ class Foam:
         veil = self._veil * np.float32(strength * 0.8)
         under = cv2.GaussianBlur(rgb, (0, 0), 1 + 5 * strength).astype(np.float32)
         turbid = np.array((196, 168, 110), np.float32) * (0.35 + 0.65 * under.mean(2, keepdims=True) / 255)
-        out = (under + veil * (turbid - under)).astype(np.uint8)
+        out = np.asarray(under + veil * (turbid - under), np.uint8)
         for x, y, radius in self._bubbles[: int(len(self._bubbles) * strength)]:
             draw_bubble(out, x, (y + slide) % rgb.shape[0], radius)
         return out

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
 from edge.phantom import growth
@@ -15,7 +16,7 @@ from edge.phantom.effects import Foam, Picture, Room, Sensor, draw_bubble, overl
 from edge.phantom.journey import Journey, Moment
 from edge.phantom.noise import Plane
 from edge.phantom.optics import Optics
-from edge.phantom.render import Light, Renderer, Shot
+from edge.phantom.renderer import Light, Renderer, Shot
 from edge.phantom.script import PolypTruth, Script, Truth, polyp_truth
 from edge.phantom.tube import Camera
 from edge.types import View
@@ -38,6 +39,7 @@ class Film:
         shape = (self.optics.mask.shape[0], self.optics.mask.shape[1])
         self._room, self._foam, self._sensor = Room(rng), Foam(rng, shape), Sensor(rng, shape)
         self._bubbles = _wall_bubbles(rng)
+        self._second, self._screen = 0, overlay(self.optics, 0.0)
 
     def frame(self, index: int) -> tuple[Picture, Truth]:
         """Frame `index` (0 .. script.frames - 1): RGB uint8 (height, width, 3) and its truth."""
@@ -79,11 +81,14 @@ class Film:
 
     def _grained(self, field: Picture, index: int) -> Picture:
         at = np.random.default_rng((self.script.seed, index)).integers(0, 64, 2)
-        return np.asarray(self._sensor.expose(field, at) * self.optics.mask[..., None], np.uint8)
+        grained = self._sensor.expose(field, at)
+        return np.asarray(cv2.bitwise_and(grained, grained, mask=self.optics.mask), np.uint8)
 
     def _framed(self, field: Picture, t: float) -> Picture:
         x0, y0, x1, y1 = self.optics.rect
-        screen = _screen(self.script, int(t)).copy()
+        if int(t) != self._second:
+            self._second, self._screen = int(t), overlay(self.optics, t)
+        screen = self._screen.copy()
         screen[y0:y1, x0:x1] += field  # each is black where the other is not
         return screen
 
@@ -91,10 +96,11 @@ class Film:
         x0, y0 = self.optics.rect[:2]
         least = SPECK * int(self.optics.mask.sum())
         found = []
+        sizes = np.bincount(shot.label.ravel(), minlength=len(self.journey.polyps) + 1)
         for polyp in self.journey.polyps:
-            mask = shot.label == polyp.id
-            if int(mask.sum()) < least:
+            if sizes[polyp.id] < least:
                 continue
+            mask = shot.label == polyp.id
             share = round(self._visible(polyp, shot, camera), 3)
             found.append(polyp_truth(polyp.id, polyp.paris.value, mask, (x0, y0), share))
         return tuple(found)
@@ -133,11 +139,6 @@ def frame(script: Script, index: int) -> tuple[Picture, Truth]:
 @functools.lru_cache(maxsize=2)
 def _film(script: Script) -> Film:
     return Film(script)
-
-
-@functools.lru_cache(maxsize=4)
-def _screen(script: Script, second: int) -> Picture:
-    return overlay(Optics(script.width, script.height, script.shape), second)
 
 
 def _light(moment: Moment) -> Light:
@@ -188,5 +189,3 @@ def _flat_skin(polyp: Polyp, wall: Wall, camera: Camera) -> tuple[Plane, Plane]:
         points.append(camera.point(theta, z, 1 - wall.stands_in(theta, z) - float(height[index])))
         normals.append((-math.cos(theta), -math.sin(theta), 0.0))
     return np.array(points, np.float32), np.array(normals, np.float32)
-
-

@@ -28,7 +28,7 @@ REASONS = ("bubbles", "blur", "glare", "dark")
 ORDER = (Paris.IS, Paris.IP, Paris.IIA, Paris.IS, Paris.IIC, Paris.IP, Paris.IIA, Paris.IS, Paris.IIB)
 
 
-class Passage(Struct):
+class Passage(Struct, frozen=True, kw_only=True):
     """A stretch of one condition, seconds."""
 
     start: float
@@ -41,7 +41,7 @@ class Passage(Struct):
         return float(np.clip(min(t - self.start, self.end - t) / EASE_S, 0, 1))
 
 
-class Moment(Struct):
+class Moment(Struct, frozen=True, kw_only=True):
     """All that one frame needs to be drawn. `strength` (0..1) tells how bad `reason` is."""
 
     t: float
@@ -108,7 +108,6 @@ class Journey:
                 y += 0.12 * turn * math.sin(polyp.theta)
         bend = self._bend(t)
         return Camera(z=z, x=x, y=y, yaw=yaw, pitch=pitch, roll=0.25 * math.sin(0.35 * t + w[1]), bend=bend)
-
 
     def _bend(self, t: float) -> tuple[float, float]:
         """Gentle at a polyp; on the way from one to the next the tube turns, and what was left behind is gone."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+def plane(values: Any) -> Plane:
+    """What OpenCV returned, known to be float32 (its own annotations say "some number")."""
+    return np.asarray(values, np.float32)
+
+
+def split(picture: Any) -> list[Plane]:
+    """The float32 channels of a picture as contiguous planes."""
+    return [plane(channel) for channel in cv2.split(picture)]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Plane:
@@ -18,7 +30,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[
     rows = (np.arange(shape[0], dtype=np.float32) * (cells[0] / shape[0]) + 3)[:, None]
     cols = (np.arange(shape[1], dtype=np.float32) * (cells[1] / shape[1]) + 3)[None, :]
     maps = np.broadcast_to(cols, shape).copy(), np.broadcast_to(rows, shape).copy()
-    return cv2.remap(grid, *maps, cv2.INTER_CUBIC).astype(np.float32) * 1.4
+    return plane(cv2.remap(grid, *maps, cv2.INTER_CUBIC)) * np.float32(1.4)
 
 
 def fractal_noise(
@@ -47,8 +59,7 @@ def vessels(rng: np.random.Generator, shape: tuple[int, int], trees: int) -> Pla
         core[-margin:] = np.maximum(core[-margin:], canvas[:margin])
         core[:margin] = np.maximum(core[:margin], canvas[-margin:])
         canvas = np.moveaxis(core, 0, axis)
-    wide = np.tile(canvas, (1, 1))
-    return cv2.GaussianBlur(wide, (0, 0), 1.1).astype(np.float32) / 255.0
+    return plane(cv2.GaussianBlur(canvas, (0, 0), 1.1)) / np.float32(255)
 
 
 def _grow(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.phantom.noise import Plane
+from edge.phantom.noise import Plane, plane
 
 Outline = tuple[tuple[float, float], ...]
 HALF_ANGLE = math.radians(70)  # a colonoscope sees about 140 degrees across the diagonal
@@ -72,7 +72,7 @@ class Optics:
         off_axis = np.maximum(np.hypot(points[:, 0], points[:, 1]), 1e-9)
         reach = np.arctan2(off_axis, points[:, 2]) * self.pixels_per_radian
         at = np.stack([points[:, 0] / off_axis * reach, points[:, 1] / off_axis * reach], axis=1)
-        return (at + self._centre).astype(np.float32)
+        return plane(at + self._centre)
 
     def full_mask(self) -> NDArray[np.bool_]:
         """The field as a bool array of the whole picture."""

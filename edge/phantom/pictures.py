@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge.phantom import growth
 from edge.phantom.anatomy import FOLDS, PERIOD, Paris, Polyp, Wall
 from edge.phantom.optics import SHAPES, Optics
-from edge.phantom.render import Light, Renderer
+from edge.phantom.renderer import Light, Renderer
 from edge.phantom.tube import Camera
 
 PER_WALL = 24  # a new wall takes seconds, a new camera a fraction of one
@@ -86,7 +86,7 @@ def _worn(rng: np.random.Generator, rgb: NDArray[np.uint8], mask: NDArray[np.uin
     soft = cv2.GaussianBlur(rgb, (0, 0), float(rng.choice((0.6, 0.9, 1.4, 2.4))))
     noise = rng.normal(0, rng.uniform(0.5, 4.0), rgb.shape[:2]).astype(np.float32)
     noisy = np.clip(soft.astype(np.float32) + noise[..., None], 0, 255) * mask[..., None]
-    return noisy.astype(np.uint8)
+    return np.asarray(noisy, np.uint8)
 
 
 def _framed(optics: Optics, rgb: NDArray[np.uint8], polyp: NDArray[np.bool_]) -> Picture:

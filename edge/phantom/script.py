@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
+from edge.errors import ConfigError
+from edge.phantom.optics import SHAPES, Outline
 from edge.types import Struct, View
 
 VERSION = 1  # of the renderer: raised whenever a script's frames change, so that cached clips are made anew
-Outline = tuple[tuple[float, float], ...]
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**31 - 1),
+    "fps": (1, 120),
+    "seconds": (0.04, 7200),
+    "width": (320, 1920),
+    "height": (256, 1080),
+}
 
 
-class Script(Struct):
+class Script(Struct, frozen=True, kw_only=True):
     """One clip. The same script and `VERSION` give the same frames, bit for bit."""
 
     seed: int = 1
-    fps: Annotated[int, Meta(ge=1, le=120)] = 25
-    seconds: Annotated[float, Meta(gt=0, le=7200)] = 30.0
-    width: Annotated[int, Meta(ge=320, le=1920)] = 640
-    height: Annotated[int, Meta(ge=256, le=1080)] = 512
+    fps: int = 25
+    seconds: float = 30.0
+    width: int = 640
+    height: int = 512
     shape: Literal["octagon", "round"] = "octagon"
     passages: bool = True  # black, out of body and poor view; without them every frame is good mucosa
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what cannot be drawn."""
+        for key, (least, most) in RANGES.items():
+            value = getattr(self, key)
+            if not least <= value <= most:
+                raise ConfigError(f"phantom: {key} = {value}, expected {least} to {most}")
+        if self.width % 2 or self.height % 2 or self.width < 1.2 * self.height:
+            raise ConfigError(
+                f"phantom: {self.width}x{self.height}, expected even sides and a width of 1.2 heights or more, "
+                "for the tower's text beside the field"
+            )
+        if self.shape not in SHAPES:
+            raise ConfigError(f"phantom: shape = {self.shape!r}, expected {' or '.join(SHAPES)}")
 
     @property
     def frames(self) -> int:
@@ -33,7 +54,7 @@ class Script(Struct):
         return frame * 1_000_000_000 // self.fps
 
 
-class PolypTruth(Struct):
+class PolypTruth(Struct, frozen=True, kw_only=True):
     """One polyp in one frame.
 
     `box` in picture pixels. `visible`: share of the polyp's camera-facing surface that is in the picture and not
@@ -56,7 +77,7 @@ class PolypTruth(Struct):
         return full
 
 
-class Truth(Struct):
+class Truth(Struct, frozen=True, kw_only=True):
     """What is true of one frame. `reason` is "" unless the view is poor: "blur", "glare", "bubbles" or "dark"."""
 
     frame: int
@@ -67,7 +88,7 @@ class Truth(Struct):
     field: Outline = ()
 
 
-class Header(Struct):
+class Header(Struct, frozen=True, kw_only=True):
     """First line of a truth file."""
 
     version: int
@@ -93,5 +114,3 @@ def polyp_truth(
     box = (x0 + corner[0], y0 + corner[1], x1 + corner[0], y1 + corner[1])
     inside = mask[y0:y1, x0:x1]
     return PolypTruth(id=number, paris=paris, box=box, visible=visible, area=int(inside.sum()), runs=runs_of(inside))
-
-

@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.phantom.anatomy import FOLDS, PERIOD, Polyp, Wall, relief, seam
-from edge.phantom.noise import Plane
+from edge.phantom.noise import Plane, plane, split
 from edge.types import Struct
 
-COLUMNS = 540
-STEPS = 352  # samples of the wall along each column, evenly spaced in viewing angle
+COLUMNS = 480
+STEPS = 300  # samples of the wall along each column, evenly spaced in viewing angle
 SIGHT = (math.radians(122), math.radians(4.5))  # from behind the camera's shoulder to far ahead
 BLIND = 9.0  # radii: nothing is seen beyond
 EPSILON = np.float32(1e-3)
 
 
-class Camera(Struct):
+class Camera(Struct, frozen=True, kw_only=True):
     """Where the lens is. `z` and `x`, `y` (right, down from the tube's axis) in tube radii, angles in radians.
 
     `bend`: the tube's curvature ahead (x, y), in 1 / radii.
@@ -46,7 +46,7 @@ class Camera(Struct):
         yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
         roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-        return (yaw @ pitch @ roll).astype(np.float32)
+        return plane(yaw @ pitch @ roll)
 
     def point(self, theta: float, z: float, radius: float) -> NDArray[np.float64]:
         """A point of the tube (`radius` from its axis) in coordinates that start at the camera, (3,)."""
@@ -79,25 +79,30 @@ class Tube:
 
     def __init__(self, wall: Wall) -> None:
         self._folds = wall.inward
-        self._alpha = np.linspace(SIGHT[0], SIGHT[1], STEPS)
-        self._ahead = (1 / np.tan(self._alpha)).astype(np.float32)[:, None]
+        alpha = np.linspace(SIGHT[0], SIGHT[1], STEPS)
+        self._ahead = (1 / np.tan(alpha)).astype(np.float32)[:, None]
         self._full = np.broadcast_to(self._ahead, (STEPS, COLUMNS)).copy()
         self._phi = (np.arange(COLUMNS, dtype=np.float32) * np.float32(math.tau / COLUMNS))[None]
         self._cos, self._sin = np.cos(self._phi), np.sin(self._phi)
+        # One monotonous axis for all columns, so that a single np.interp inverts every column at once.
+        self._apart = 4.0 * np.arange(COLUMNS)[:, None]
+        self._wanted = (self._apart - alpha[None]).ravel()
+        self._steps = np.tile(np.arange(STEPS, dtype=np.float64), COLUMNS)
 
     def look(self, camera: Camera, rays: Plane, polyps: tuple[Polyp, ...]) -> Surface:
         """The wall as `rays` (H, W, 3, in tube directions) meet it. Flat `polyps` are part of the wall's relief."""
         surface, view, hit = self._columns(camera, polyps)
-        x, y, ahead = cv2.split(rays)
-        off_axis, phi = cv2.cartToPolar(x, y)
+        x, y, ahead = split(rays)
+        off_axis, turn = cv2.cartToPolar(x, y)
+        phi = plane(turn)
         column = phi * np.float32(COLUMNS / math.tau)
-        angle = cv2.phase(ahead, off_axis)
+        angle = plane(cv2.phase(ahead, off_axis))
         row = (np.float32(SIGHT[0]) - angle) * np.float32((STEPS - 1) / (SIGHT[0] - SIGHT[1]))
         step = pick(hit, column, np.clip(row, 0, STEPS - 1))
-        z, swing, distance, inward = cv2.split(pick(surface, column, step))
+        z, swing, distance, inward = split(pick(surface, column, step))
         theta = phi + swing
         z += np.float32(camera.z)
-        return Surface(z, theta, distance, inward, list(cv2.split(pick(view, column, step))))
+        return Surface(z, theta, distance, inward, split(pick(view, column, step)))
 
     def _columns(self, camera: Camera, polyps: tuple[Polyp, ...]) -> tuple[Plane, Plane, Plane]:
         """(z, theta - phi, distance, inward), the view direction, and `hit`: (angle, column) -> step met first.
@@ -111,7 +116,7 @@ class Tube:
         away = offset_x**2 + offset_y**2
         room = along * along - away
         first = np.sqrt(np.maximum(room + 1, 0)) - along
-        theta = cv2.phase(first * self._cos + offset_x, first * self._sin + offset_y)
+        theta = plane(cv2.phase(first * self._cos + offset_x, first * self._sin + offset_y))
         inward = self._inward(theta, camera.z, polyps)
         left = room + (1 - inward) ** 2
         s = np.maximum(np.sqrt(np.maximum(left, 0)) - along, EPSILON)
@@ -119,11 +124,11 @@ class Tube:
         # Where the bend has carried the lumen off the camera's axis, the tube ends in the dark.
         gone = ((away > 0.64) | (self._ahead > BLIND))[:, 0]
         s[gone] = EPSILON
-        distance = cv2.magnitude(s, self._full)
+        distance = plane(cv2.magnitude(s, self._full))
         distance[gone] = BLIND
         swing = theta - self._phi
         swing += np.float32(math.tau) * ((swing < -math.pi).astype(np.float32) - (swing > math.pi))
-        surface = cv2.merge([self._full, swing, distance, inward])
+        surface = plane(cv2.merge([self._full, swing, distance, inward]))
         return _closed(surface), _closed(self._view(s, distance)), _closed(self._first_hit(s))
 
     def _inward(self, theta: Plane, camera_z: float, polyps: tuple[Polyp, ...]) -> Plane:
@@ -152,36 +157,28 @@ class Tube:
         around = cv2.magnitude(s, s_phi)
         normal = cv2.magnitude(around, s * s_z)
         along = np.sqrt(1 + s_z * s_z)
-        return cv2.merge(
-            [-s * s_phi / around * near, -(s * s_z + ahead) / along * near, s * (s - ahead * s_z) / normal * near]
-        )
+        parts = [-s * s_phi / around * near, -(s * s_z + ahead) / along * near, s * (s - ahead * s_z) / normal * near]
+        return plane(cv2.merge(parts))
 
     def _first_hit(self, s: Plane) -> Plane:
-        alpha = cv2.phase(self._full, s)
+        alpha = plane(cv2.phase(self._full, s))
         front = int(np.searchsorted(self._ahead[:, 0], 0))
         alpha[front:] = np.minimum.accumulate(alpha[front:], axis=0)
         alpha[:front] = np.maximum.accumulate(alpha[:front][::-1], axis=0)[::-1]
-        # One monotonous axis for all columns, so that a single np.interp inverts every column at once.
-        apart = 4.0 * np.arange(COLUMNS)[:, None]
-        seen = (apart - alpha.T).ravel()
-        wanted = (apart - self._alpha[None]).ravel()
-        steps = np.tile(np.arange(STEPS, dtype=np.float64), COLUMNS)
-        hit = np.interp(wanted, seen, steps).reshape(COLUMNS, STEPS)
+        hit = np.interp(self._wanted, (self._apart - alpha.T).ravel(), self._steps).reshape(COLUMNS, STEPS)
         return hit.T.astype(np.float32)
 
 
 def wrapped(angle: Plane) -> Plane:
     """An angle between -2 pi and 4 pi brought to about -pi..pi."""
     turns = np.rint(angle * np.float32(1 / math.tau))
-    return np.asarray(angle - np.float32(math.tau) * turns, np.float32)
+    return plane(angle - np.float32(math.tau) * turns)
 
 
 def pick(planes: Plane, column: Plane, row: Plane) -> Plane:
     """Bilinear look-up; coordinates have to lie inside, or it takes several times as long."""
-    return np.asarray(
-        cv2.remap(planes, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
-    )
+    return plane(cv2.remap(planes, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _closed(plane: Plane) -> Plane:
-    return np.ascontiguousarray(np.concatenate([plane, plane[:, :1]], axis=1), dtype=np.float32)
+def _closed(planes: Plane) -> Plane:
+    return np.concatenate([planes, planes[:, :1]], axis=1)
