@@ -1,9 +1,9 @@
 """TOML to frozen, typed structs. Two files, two owners.
 
 `endoedge.toml` is the site's (device, capture, uplink); `pipelines/NAME.toml` is clinical behaviour and ships with the
-model. Both are read once, at start, strictly: an unknown key, a wrong type or a value out of range is a ConfigError that
-names file, key and what is allowed. A table that chooses a part (`source = "file"`, `backend = "onnx"`, `kind = "segment"`)
-is read by that part's own `Config`: name = file = config key.
+model. Both are read once, at start, strictly: an unknown key, a wrong type or a value out of range is a ConfigError
+that names file, key and what is allowed. A table that chooses a part (`source = "file"`, `backend = "onnx"`) is read by
+that part's own `Config`: name = file = config key.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Between the loop and the outbox: events that cannot be committed now are kept, and tried again.
 
-A full disk is a state, not an exception: the loop goes on, the status file says what is wrong, and the first commit that
-works takes everything that waited, in order. An outbox that is damaged is opened anew (which mends it) once a second.
+A full disk is a state, not an exception: the loop goes on, the status file says what is wrong, and the first commit
+that works takes everything that waited, in order. A damaged outbox is opened anew (which mends it), once a second.
 """
 
 from __future__ import annotations

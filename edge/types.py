@@ -95,7 +95,8 @@ class SourceStats(Struct, frozen=True, kw_only=True):
 class Source(Protocol):
     """Where frames come from. `edge/capture/NAME.py` has a frozen `Config` and `open(config, size) -> Source`.
 
-    Used from one thread. `waited_ns` is how long the last `next` was blocked, waiting for a picture. `next` never raises for a missing signal; it raises CaptureError when the source is broken.
+    Used from one thread. `next` never raises for a missing signal; it raises CaptureError when the source is broken.
+    `waited_ns` is how long the last `next` was blocked, waiting for a picture.
     """
 
     waited_ns: int

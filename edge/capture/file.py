@@ -44,8 +44,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     field: Literal["auto", "whole"] | list[tuple[float, float]] = "auto"  # or its corners, in source pixels
 
 
-def open(config: Config, size: tuple[int, int]) -> FileSource:  # noqa: A001  (name = file = config key)
-    """Raises CaptureError when the file is missing, or is nothing that GStreamer can decode. `size`: (width, height)."""
+def open(config: Config, size: tuple[int, int]) -> FileSource:
+    """`size`: (width, height) of the frames. Raises CaptureError: missing, or nothing that GStreamer can decode."""
     return FileSource(config, size)
 
 
@@ -150,7 +150,8 @@ class FileSource:
         size, lit = self._probe(after_ns)
         if min(size.width, size.height) < SMALLEST_PX:
             raise CaptureError(
-                f"{self._path}: the picture is {size.width}x{size.height}, at least {SMALLEST_PX}x{SMALLEST_PX} is needed"
+                f"{self._path}: the picture is {size.width}x{size.height},"
+                f" at least {SMALLEST_PX}x{SMALLEST_PX} is needed"
             )
         self.field = self._choose_field(size, lit)
         self._keep = fields.keep_mask(self.field, *self._size)

@@ -1,9 +1,10 @@
 """GStreamer, the only file that imports it. One `Pipeline` ends in an appsink that our own thread pulls from.
 
-Building, states and the bus go through PyGObject. The way of a frame goes through ctypes: the field's outside has to be
-blackened in place, and neither PyGObject's wrappers nor appsink, which remembers its last sample, leave a buffer with the
-single reference that `gst_buffer_map(WRITE)` wants. So the buffer's GstMemory is mapped, whose own lock says whether any
-other buffer shares it. The C structs below are part of GStreamer 1.x's stable ABI. ctypes releases the GIL while it waits.
+Building, states and the bus go through PyGObject. The way of a frame goes through ctypes: the field's outside has to
+be blackened in place, and neither PyGObject's wrappers nor appsink, which remembers its last sample, leave a buffer
+with the single reference that `gst_buffer_map(WRITE)` wants. So the buffer's GstMemory is mapped, whose own lock says
+whether any other buffer shares it. The C structs below are part of GStreamer 1.x's stable ABI. ctypes releases the GIL
+while it waits.
 """
 
 from __future__ import annotations

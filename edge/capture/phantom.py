@@ -27,7 +27,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cache_dir: str = ""  # default: the user's cache
 
 
-def open(config: Config, size: tuple[int, int]) -> file.FileSource:  # noqa: A001  (name = file = config key)
+def open(config: Config, size: tuple[int, int]) -> file.FileSource:
     """Renders the clip first when it is not cached (about as long as it plays). Raises CaptureError, EdgeError."""
     clip = prepare(config)
     return file.open(file.Config(path=str(clip.video), rate=config.rate, loop=config.loop), size)

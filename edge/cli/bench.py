@@ -1,4 +1,4 @@
-"""Measure this machine: whole path against the bare model, each stage, our own share, INT8 against FP32, memory, latency.
+"""Measure this machine: whole path against bare model, each stage, our own share, INT8 against FP32, memory, latency.
 
 Everything is a ratio taken in one run, or a percentile at the real feed rate. Takes a few minutes; nothing else should
 be running.

@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[int]:
-    """A broker whose files lie in `folder`; yields its port. Raises EdgeError with its own words when it will not start."""
+    """A broker whose files lie in `folder`; yields its port. EdgeError, with its own words, when it will not start."""
     program, port = find(), free_port()
     conf, log = folder / "mosquitto.conf", folder / "mosquitto.log"
     conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n")

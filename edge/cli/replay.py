@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-
 import msgspec
 import numpy as np
 from rich.console import Console

@@ -1,8 +1,8 @@
 """How well a replay went, against the truth of its clip. Pure.
 
-A polyp *appears* in the first frame where at least SEEN_SHARE of the picture shows it. A detection or alert belongs to a
-polyp when the box's centre lies in the polyp's box, or their overlap is at least MIN_IOU. An alert that belongs to none
-is false. Delays count from the appearance and are never below 0.
+A polyp *appears* in the first frame where at least SEEN_SHARE of the picture shows it. A detection or alert belongs to
+a polyp when the box's centre lies in the polyp's box, or their overlap is at least MIN_IOU. An alert that belongs to
+none is false. Delays count from the appearance and are never below 0.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Score(Struct, frozen=True, kw_only=True):
     frames: int
     minutes: float
     alerts: int
-    polyps: list[PolypScore] = []
+    polyps: tuple[PolypScore, ...] = ()
     missed: int | None = None
     false_alerts: int | None = None
     false_per_minute: float | None = None
@@ -74,7 +74,7 @@ def score(scenes: Sequence[Scene], events: Sequence[Event], truth: KnownClip | N
         frames=len(scenes),
         minutes=round(minutes, 4),
         alerts=len(alerts),
-        polyps=polyps,
+        polyps=tuple(polyps),
         missed=len(polyps) - len(found),
         false_alerts=false,
         false_per_minute=round(false / minutes, 3) if minutes else 0.0,

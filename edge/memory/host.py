@@ -29,7 +29,7 @@ class HostImage:
 def address(image: Any) -> int | None:
     """The address of a C-contiguous uint8 picture, or None when its rows are padded (the caller has to copy)."""
     interface = image.__array_interface__
-    height, width, channels = interface["shape"]
+    _, width, channels = interface["shape"]
     strides = interface.get("strides")
     if interface["typestr"] != "|u1" or strides not in (None, (width * channels, channels, 1)):
         return None

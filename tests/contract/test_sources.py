@@ -203,7 +203,7 @@ def test_format_change_that_cannot_be_passed_is_said(tmp_path: Path) -> None:
     assert "the rest is not analysed" in gaps[0].detail
 
 
-def test_cut_off_file_says_where(tmp_path: Path, clip: Path) -> None:
+def test_cut_off_file_says_where(tmp_path: Path) -> None:
     mp4 = clips.encode(clips.with_field(100), tmp_path / "c.mp4", muxer="mp4mux faststart=true")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(mp4.read_bytes()[: mp4.stat().st_size // 2])

@@ -63,6 +63,7 @@ class Box:
     def uplink(self, telemetry: Path | None = None) -> Iterator[None]:
         """The uplink in a thread; what it raises is raised here."""
         stop, raised = threading.Event(), []
+        service.TICK_S, service.STATUS_S = 0.05, 0.1
 
         def target() -> None:
             try:

@@ -1,4 +1,4 @@
-"""A real little ONNX model with the product's tensors, made on the spot: green is a polyp, everything else is measured."""
+"""A real little ONNX model with the product's tensors, made on the spot. What is green is a polyp."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def manifest(size: int, digest: str) -> str:
     )
     return (
         f'name = "{NAME}"\nversion = "1"\nlabels = ["polyp"]\nlicence = "Apache-2.0"\ntraining_data = ["none"]\n'
-        f'[files.int8]\npath = "int8.onnx"\nsha256 = "{digest}"\n[files.fp32]\npath = "fp32.onnx"\nsha256 = "{digest}"\n'
+        f'[files.int8]\npath = "int8.onnx"\nsha256 = "{digest}"\n'
+        f'[files.fp32]\npath = "fp32.onnx"\nsha256 = "{digest}"\n'
         f'[input]\nname = "image"\ndtype = "uint8"\nshape = [1, {size}, {size}, 4]\n{tables}'
         '[[measured]]\ndataset = "none"\nmetric = "none"\ncommand = "none"\n'
     )
