@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edge.decide.rules import Rules
 from edge.heads import Heads
 from edge.ledger import Ledger
-from edge.decide.rules import Rules
 from edge.timing import Stages
 from edge.types import Backend, Event, Findings, Gap, SignalState, Source
 

@@ -9,6 +9,7 @@ from edge.config import decode_toml
 from edge.errors import ModelError
 from edge.types import Manifest, Model, Precision
 
+
 def load(folder: Path, precision: Precision = "int8") -> Model:
     """Raises ModelError: folder or file missing, manifest wrong, digest wrong."""
     toml = folder / "model.toml"

@@ -26,7 +26,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`[infer]` with `backend = "null"`."""
 
 
-def open(config: Config, model: Model) -> NullBackend:  # noqa: A001, ARG001  (name = file = config key)
+def open(config: Config, model: Model) -> NullBackend:  # noqa: ARG001  (name = file = config key)
     return NullBackend(model)
 
 

@@ -28,7 +28,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
 
-def open(config: Config, model: Model) -> OnnxBackend:  # noqa: A001  (name = file = config key)
+def open(config: Config, model: Model) -> OnnxBackend:
     """Raises InferenceError when the file is no ONNX, or its tensors are not those of its manifest."""
     return OnnxBackend(config, model)
 
