@@ -12,6 +12,17 @@ from edge.uplink.config import Tls, UplinkConfig
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+class _Socket(ssl.SSLSocket):
+    """Closes itself when the handshake fails: paho drops it unclosed, once per attempt."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 class Credentials(NamedTuple):
     """`tls` is None for plain TCP."""
 
@@ -54,6 +65,7 @@ def _context(tls: Tls) -> ssl.SSLContext:
         _check_readable(key, name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _Socket
     try:
         context.load_verify_locations(cafile=tls.ca)
     except ssl.SSLError as exc:

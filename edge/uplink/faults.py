@@ -82,11 +82,18 @@ class Broker(Struct, frozen=True, kw_only=True):
         advice = _REASONS.get(code)
         return self.fault(f"{advice or name} (0x{code:02X})", permanent=advice is not None)
 
+    def flapping(self) -> Fault:
+        """Accepted and dropped, several times in a row, without a reason."""
+        text = "it accepts us and drops us, again and again: does another client use our client id, "
+        return self.fault(text + "or do its access rules forbid our topics?", permanent=True)
+
     def unreachable(self, exc: Exception) -> Fault:
         """Connecting raised."""
         if isinstance(exc, ssl.SSLCertVerificationError):
             text = _VERIFY.get(exc.verify_code, f"its certificate is not valid: {exc.verify_message}")
             return self.fault(text, permanent=True)
+        if isinstance(exc, ssl.SSLEOFError):
+            return self.unreachable(ConnectionResetError())
         if isinstance(exc, ssl.SSLError):
             return self.said(str(exc))
         if isinstance(exc, socket.gaierror | UnicodeError):
@@ -95,6 +102,8 @@ class Broker(Struct, frozen=True, kw_only=True):
             return self.fault("nothing listens there: is the broker running, is uplink.port right?")
         if isinstance(exc, TimeoutError):
             return self.fault("no answer: is it reachable from this network?")
+        if isinstance(exc, ConnectionResetError):
+            return self.fault("it hung up during the TLS handshake: does uplink.port speak TLS?")
         return self.fault(str(exc))
 
     def said(self, error: str) -> Fault:

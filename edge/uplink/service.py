@@ -34,6 +34,7 @@ STATUS_S = 1.0
 FAREWELL_S = 1.0
 ANSWER_S = 30.0  # a broker that pings but owes a PUBACK for this long has lost its mind: start over
 STEADY_S = 10.0  # a connection that lasted this long makes the next attempt an early one
+SHORT_LIVES = 3  # so many connections in a row that did not last are no accident
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TELEMETRY_BYTES = 1 << 16
 
@@ -93,7 +94,10 @@ class _Uplink:
         self._ready = False  # connected, and subscribed to acknowledgements where they are wanted
         self._connect_at_s = self._report_at_s = self._telemetry_at_s = self._read_at_s = self._up_s = 0.0
         self._state_mid = 0
-        self._link_fault: Fault | None = Fault(text="not connected yet")
+        self._link_fault: Fault | None = Fault(text="not connected yet")  # None: connected
+        self._flapping: Fault | None = None  # outlasts a connection that may not last
+        self._short_lives = 0
+        self._logged_fault = ""  # one that comes again and again is one line
         self._waiting: dict[str, str] = {}  # topic or file → what holds it up; each change is one line in the log
         self._delivered = self._connects = self._telemetry_dropped = 0
         self._handlers: dict[type[Happening], Callable[[Any], None]] = {
@@ -151,7 +155,9 @@ class _Uplink:
 
     def _on_connected(self, _event: Connected) -> None:
         assert self._connection is not None
-        log.info("connected to broker %s:%d", self._config.host, self._config.port)
+        if self._flapping is None:
+            log.info("connected to broker %s:%d", self._config.host, self._config.port)
+            self._logged_fault = ""
         self._link_fault = None
         self._connects += 1
         self._up_s = time.monotonic()
@@ -186,16 +192,19 @@ class _Uplink:
             self._connection.settle(event)
 
     def _on_lost(self, event: Lost) -> None:
-        if self._link_fault is None or self._link_fault.text != event.fault.text:
-            log.log(logging.ERROR if event.fault.permanent else logging.WARNING, "%s", event.fault.text)
         now_s = time.monotonic()
-        if self._ready and now_s - self._up_s > STEADY_S:
-            self._backoff.reset()
-        self._connect_at_s = now_s + self._backoff.next(slowly=event.fault.permanent)
-        self._link_fault, self._ready = event.fault, False
+        if self._link_fault is None:  # we were connected, since the last `_watch` not for long
+            self._short_lives += 1
+        fault = event.fault
         if self._connection is not None:
+            if self._short_lives >= SHORT_LIVES and not fault.permanent:
+                self._flapping = fault = self._connection.broker.flapping()
             self._connection.close()
-        self._connection = None
+        self._connection, self._ready, self._link_fault = None, False, fault
+        self._connect_at_s = now_s + self._backoff.next(slowly=fault.permanent)
+        if fault.text != self._logged_fault:
+            self._logged_fault = fault.text
+            log.log(logging.ERROR if fault.permanent else logging.WARNING, "%s", fault.text)
 
     def _publish_state(self, connection: Connection, *, online: bool, reason: str) -> None:
         payload = self._state(online=online, reason=reason)
@@ -242,6 +251,9 @@ class _Uplink:
 
     def _watch(self) -> None:
         now_s = time.monotonic()
+        if self._link_fault is None and now_s - self._up_s > STEADY_S:
+            self._flapping, self._short_lives = None, 0
+            self._backoff.reset()
         for name, lane in self._lanes.items():
             lane.tick(now_s)
             self._note(self._topics.of(name), lane.trouble)
@@ -338,13 +350,13 @@ class _Uplink:
     def _status(self) -> UplinkStatus:
         depth, oldest_age_s = self._backlog()
         lanes = self._lanes.values()
-        fault = self._link_fault
+        fault = self._link_fault or self._flapping
         return UplinkStatus(
             device=self._device,
             broker=f"{self._config.host}:{self._config.port}",
             pid=os.getpid(),
             updated_at=now_rfc3339(),
-            connected=fault is None,
+            connected=self._link_fault is None,
             last_error=fault.text if fault else next((f"{k}: {v}" for k, v in self._waiting.items()), ""),
             permanent=fault.permanent if fault else False,
             waiting=dict(self._waiting),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 
@@ -63,7 +64,6 @@ class Box:
     def uplink(self, telemetry: Path | None = None) -> Iterator[None]:
         """The uplink in a thread; what it raises is raised here."""
         stop, raised = threading.Event(), []
-        service.TICK_S, service.STATUS_S = 0.05, 0.1
 
         def target() -> None:
             try:
@@ -74,14 +74,15 @@ class Box:
                 raised.append(exc)
 
         thread = threading.Thread(target=target, name="uplink")
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            if raised:
-                raise raised[0]
+        with mock.patch.multiple(service, TICK_S=0.05, STATUS_S=0.1):  # tests wait for the status file a lot
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join()
+        if raised:
+            raise raised[0]
 
     def status(self) -> UplinkStatus | None:
         with contextlib.suppress(FileNotFoundError):
