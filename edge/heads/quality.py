@@ -42,6 +42,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """Mean luma."""
     glare_above: Share = 0.25
     """Share of burnt-out cells."""
+    bright_above: Share = 0.66
+    """Mean luma: washed out, though not burnt out."""
     blur_below: Annotated[float, Meta(ge=0.0, le=255.0)] = 2.2
     """Mean absolute Laplacian."""
 
@@ -57,6 +59,7 @@ def table(config: Config) -> tuple[Row, ...]:
         (View.OUT_OF_BODY, "not_red", operator.attrgetter("redness"), operator.lt, config.red_below),
         (View.POOR, "dark", luma, operator.lt, config.dark_below),
         (View.POOR, "glare", operator.attrgetter("glare"), operator.gt, config.glare_above),
+        (View.POOR, "glare", luma, operator.gt, config.bright_above),
         (View.POOR, "blur", operator.attrgetter("detail"), operator.lt, config.blur_below),
     )
 

@@ -107,6 +107,12 @@ def test_a_procedure_ends_without_a_picture_and_is_dated_back(state: SignalState
     assert ended.duration_ns == ended.media_ns
 
 
+def test_a_picture_that_comes_back_in_the_last_moment_is_not_the_end() -> None:
+    """Back, but not yet believed, when the time is up."""
+    events = Story().frames(1.0).frames(2.92, view=View.OUT_OF_BODY).frames(1.0).events(finish=False)
+    assert only(ProcedureEnded, events) == []
+
+
 def test_a_late_frame_is_no_absence() -> None:
     events = Story().frames(2.0).gaps(5.0, SignalState.LIVE).frames(1.0).events(finish=False)
     assert only(ProcedureEnded, events) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 from decide_story import TICK_NS, Story, detection, iou, only
@@ -34,6 +36,14 @@ def test_regions_that_pass_each_other_keep_their_ids() -> None:
     findings = only(FindingEnded, story.events())
     assert [finding.frames for finding in findings] == [60, 60]
     assert len(alerts) == 2
+
+
+def test_a_moving_region_is_found_where_it_went() -> None:
+    """Unseen for three frames in a row, it reappears two box widths on: only its movement leads there."""
+    story = begun()
+    for n in range(20):
+        story.frame(*([] if n in (12, 13, 14) else [detection(100 + 40 * n, size=70)]))
+    assert [finding.frames for finding in only(FindingEnded, story.events())] == [17]
 
 
 def test_a_region_that_breaks_in_two_is_not_two() -> None:
@@ -135,6 +145,34 @@ def test_what_is_seen_out_of_body_is_not_a_finding() -> None:
     assert only(FindingEnded, story.events()) == []
 
 
+def test_a_glimpse_of_the_room_adds_nothing_to_a_track() -> None:
+    story = begun().frames(0.4, detection()).frames(0.12, detection(), view=View.OUT_OF_BODY).frames(0.4)
+    (finding,) = only(FindingEnded, story.events())
+    assert finding.frames == 10
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"box": (NAN, 0.0, 50.0, 50.0)},
+        {"box": (0.0, 0.0, INF, 50.0)},
+        {"box": (0.0, 0.0, 0.0, 50.0)},
+        {"box": (0.0, 50.0, 50.0, 0.0)},
+        {"box": (0.0, 0.0, 1e300, 1e300)},
+        {"score": NAN},
+        {"score": INF},
+        {"score": 1.5},
+    ],
+    ids=str,
+)
+def test_a_broken_detection_is_no_region(broken: dict) -> None:
+    story = begun().frames(2.0, msgspec.structs.replace(detection(), **broken))
+    assert only(FindingEnded, story.events()) == []
+
+
 def test_no_findings_before_a_procedure_but_no_delay_either() -> None:
     """A region seen while the start is awaited is confirmed with the start."""
     story = Story().frames(1.0, detection())
@@ -148,6 +186,7 @@ def test_ids_begin_anew_with_each_procedure() -> None:
     story = begun().frames(1.0, detection(200)).frames(5.0, view=View.BLACK).frames(1.0).frames(1.0, detection(600))
     findings = only(FindingEnded, story.events())
     assert [(finding.procedure, finding.track) for finding in findings] == [("run-1", 1), ("run-2", 1)]
+    assert [alert.procedure for alert in only(Alert, story.events())] == ["run-1", "run-2"]
 
 
 def test_an_endless_stream_of_new_regions_is_bounded() -> None:

@@ -51,6 +51,7 @@ def judge(given: dict[str, np.ndarray], field: Field = WHOLE, **config: float) -
         ((40, 20, 18), 9.0, View.POOR, "dark"),
         ((40, 20, 18), 0.5, View.POOR, "dark"),
         ((255, 232, 190), 9.0, View.POOR, "glare"),
+        ((240, 180, 140), 9.0, View.POOR, "glare"),  # washed out
         (MUCOSA, 0.5, View.POOR, "blur"),
         (MUCOSA, 9.0, View.GOOD, ""),
     ],
@@ -78,6 +79,7 @@ def test_measures() -> None:
         ("red_below", "redness", 0.5, "not_red"),
         ("dark_below", "luma", 0.3, "dark"),
         ("glare_above", "glare", 0.2, "glare"),
+        ("bright_above", "luma", 0.55, "glare"),
         ("blur_below", "detail", 5.0, "blur"),
     ],
 )
@@ -101,18 +103,20 @@ def test_outside_of_the_field_does_not_count() -> None:
 
 
 def test_mask_follows_the_outline() -> None:
-    """Against the true geometry: a counted cell lies wholly inside, and every cell two cells deep is counted."""
+    """Against the true geometry: a counted cell and its neighbours lie inside, and two cells deep all are counted."""
     mask = quality.inside(OCTAGON, GRID, GRID)
     corners = np.array(OCTAGON.outline)
     edges = np.roll(corners, -1, axis=0) - corners
     normals = np.stack([-edges[:, 1], edges[:, 0]], axis=1) / np.linalg.norm(edges, axis=1)[:, None]
     across, down = OCTAGON.width / GRID, OCTAGON.height / GRID
+    depth = np.empty(mask.shape)  # of a cell's outermost corner inside the nearest edge, px
     for row, column in np.ndindex(mask.shape):
         left, top = OCTAGON.x + column * across, OCTAGON.y + row * down
         cell = np.array([(left, top), (left + across, top), (left + across, top + down), (left, top + down)])
-        depth = ((cell[:, None] - corners[None]) * normals[None]).sum(axis=2).min()  # px inside the nearest edge
-        assert not mask[row, column] or depth >= 0
-        assert mask[row, column] or depth < 2 * max(across, down)
+        depth[row, column] = ((cell[:, None] - corners[None]) * normals[None]).sum(axis=2).min()
+    for row, column in np.argwhere(mask):
+        assert depth[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].min() >= -across / quality.FINE
+    assert mask[depth >= 2 * max(across, down)].all()
 
 
 def test_a_new_field_is_noticed() -> None:
