@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,11 +120,11 @@ def _legend(draw: ImageDraw.ImageDraw) -> None:
 
 def _views(draw: ImageDraw.ImageDraw, scenes: Sequence[Scene], at: At, y: int) -> None:
     _label(draw, "view", y)
-    for scene, following in zip(scenes, [*scenes[1:], None], strict=True):
+    for scene, following in pairwise(scenes):
         quality = scene.moment.quality
-        right = at(following.moment.media_ns) if following else at(scene.moment.media_ns) + 2
         if quality is not None:
-            draw.rectangle((at(scene.moment.media_ns), y, right, y + BAND_PX), fill=VIEWS[quality.view])
+            left, right = at(scene.moment.media_ns), at(following.moment.media_ns)
+            draw.rectangle((left, y, right, y + BAND_PX), fill=VIEWS[quality.view])
 
 
 def _truth(draw: ImageDraw.ImageDraw, truth: KnownClip, at: At, y: int) -> int:

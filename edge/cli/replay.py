@@ -71,9 +71,9 @@ def main(options: argparse.Namespace) -> int:
 class Record:
     """What a replay saw: findings and events of every frame, small pictures of a few."""
 
-    def __init__(self, expected_frames: int) -> None:
+    def __init__(self, expected_frames: int, events: list[Event]) -> None:
         self.scenes: list[Scene] = []
-        self.events: list[Event] = []
+        self.events = events
         self.broken = ""
         self._picture: pictures.Picture | None = None
         self._regular_every = max(1, expected_frames // REGULAR_TILES)
@@ -84,7 +84,6 @@ class Record:
         self._picture = pictures.Picture(np.array(frame.image)[:, :, :3], frame.field)
 
     def report(self, moment: Gap | Findings, events: Sequence[Event]) -> None:
-        self.events += events
         if isinstance(moment, Gap):
             if moment.state is SignalState.FAILED:
                 self.broken = moment.detail
@@ -122,10 +121,14 @@ class Recorder:
         self._source.close()
 
 
-class Nowhere:
-    """A store for events that nobody is to be told of."""
+class InMemory:
+    """A store for events that nobody is to be told of. `events` keeps them in order."""
 
-    def put(self, events: Sequence[Event]) -> list[Message]:  # noqa: ARG002
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def put(self, events: Sequence[Event]) -> list[Message]:
+        self.events += events
         return []
 
     def close(self) -> None:
@@ -139,7 +142,8 @@ def analyse(
     backend = onnx.open(onnx.Config(threads=threads), loaded)
     heads = open_all(pipeline.heads, tuple(loaded.manifest.outputs))
     source = file_source.open(file_source.Config(path=str(clip), rate="max"), loaded.size)
-    record = Record(source.expected_frames)
+    store = InMemory()
+    record = Record(source.expected_frames, store.events)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(clip.name, total=source.expected_frames or None)
 
@@ -149,7 +153,7 @@ def analyse(
 
         recorder, judge = Recorder(source, record), Rules(rules, run_id=str(ULID()))
         try:
-            core.run(recorder, backend, heads, judge, Ledger(Nowhere), Stages(core.STAGES), report, stop=lambda: False)
+            core.run(recorder, backend, heads, judge, Ledger(lambda: store), Stages(core.STAGES), report, stop=lambda: False)
         finally:
             source.close()
             backend.close()
