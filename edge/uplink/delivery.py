@@ -3,7 +3,8 @@
 Go-back-n with a slow start. A lane sends in order of seq with up to `window` messages under way. Whatever goes wrong
 (a refusal, nobody subscribed, no acknowledgement in time, a lost connection) takes it back to the oldest undelivered
 message, alone, until that one gets through; then the window opens again. So a subscriber that comes back never sees a
-later message before an earlier one.
+later message before an earlier one. (A broker that refuses one message and takes the next of the same window still can
+disorder the two; `Message.seq` tells.)
 """
 
 from __future__ import annotations
