@@ -74,7 +74,7 @@ class Broker(Struct, frozen=True, kw_only=True):
     cert: str = ""
 
     def fault(self, text: str, *, permanent: bool = False) -> Fault:
-        text = text.format(ca=self.ca or "(no ca)", cert=self.cert or "(none sent)")
+        text = text.replace("{ca}", self.ca or "(no ca)").replace("{cert}", self.cert or "(none sent)")
         return Fault(text=f"broker {self.host}:{self.port}: {text}", permanent=permanent)
 
     def refused(self, code: int, name: str) -> Fault:

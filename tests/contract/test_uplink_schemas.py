@@ -1,0 +1,171 @@
+"""The documents for outsiders: committed schemas are what the types say, and what is sent fits them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edge.types import (
+    Alert,
+    AlertCleared,
+    Event,
+    FindingEnded,
+    Message,
+    Priority,
+    ProcedureEnded,
+    ProcedureStarted,
+    SignalChanged,
+    SignalState,
+    View,
+    ViewChanged,
+)
+from edge.uplink.wire import Ack, State, Telemetry, UplinkStatus
+from tools import schemas
+
+DOCS = Path(schemas.ROOT) / "docs"
+BOX = (1.0, 2.0, 3.5, 4.0)
+EVENTS: list[Event] = [
+    Alert(kind="polyp", priority=Priority.HIGH, text="", captured_ns=1, media_ns=1, track=3, box=BOX, score=0.5),
+    Alert(kind="no_signal", priority=Priority.LOW, text="cable?", captured_ns=1, media_ns=1),
+    AlertCleared(kind="polyp", captured_ns=1, media_ns=1),
+    FindingEnded(
+        label="polyp",
+        track=1,
+        procedure="p",
+        captured_ns=1,
+        media_ns=1,
+        first_seen_ns=1,
+        frames=9,
+        best_score=1.0,
+        best_box=BOX,
+        best_seen_ns=1,
+    ),
+    ProcedureStarted(procedure="p", captured_ns=1, media_ns=1),
+    ProcedureEnded(procedure="p", captured_ns=1, media_ns=1, duration_ns=5, findings=0),
+    SignalChanged(state=SignalState.LIVE, previous=SignalState.STARTING, captured_ns=1, media_ns=1),
+    ViewChanged(view=View.GOOD, previous=View.POOR, captured_ns=1, media_ns=1),
+]
+STATUS = UplinkStatus(
+    device="b",
+    broker="h:1",
+    pid=1,
+    updated_at="t",
+    connected=True,
+    last_error="",
+    permanent=False,
+    waiting={"a": "b"},
+    depth=0,
+    oldest_age_s=0.5,
+    connects=1,
+    sent=1,
+    republished=0,
+    delivered=1,
+    no_subscriber=0,
+    refused=0,
+    telemetry_dropped=0,
+)
+SAMPLES: list[tuple[str, Any]] = [
+    *(
+        ("message", Message(id="i", device="b", boot="x", seq=1, committed_at="2026-01-01T00:00:00Z", event=event))
+        for event in EVENTS
+    ),
+    ("state", State(device="b", online=True, reason="connected", software="0", boot="x", connected_at="t")),
+    ("telemetry", Telemetry(device="b", at="t", core={"any": [1]}, uplink=STATUS)),
+    ("telemetry", Telemetry(device="b", at="t", core=None, uplink=STATUS)),
+    ("ack", Ack(id="i", consumer="ward")),
+]
+TYPES = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "null": type(None),
+    "number": (int, float),
+    "integer": int,
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    return json.loads((DOCS / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8"))
+
+
+def faults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> list[str]:
+    """Why `value` does not fit: the few keywords of draft-07 that our schemas use; another one is a KeyError."""
+    checks = {
+        "$ref": lambda ref: faults(value, root["definitions"][ref.removeprefix("#/definitions/")], root),
+        "allOf": lambda parts: [fault for part in parts for fault in faults(value, part, root)],
+        "anyOf": lambda parts: [] if any(not faults(value, p, root) for p in parts) else [f"{value!r}: none of anyOf"],
+        "type": lambda name: (
+            []
+            if isinstance(value, TYPES[name]) and (name == "boolean" or not isinstance(value, bool))
+            else [f"{value!r}: not {name}"]
+        ),
+        "enum": lambda allowed: [] if value in allowed else [f"{value!r}: not in {allowed}"],
+        "required": lambda names: [f"{name}: missing" for name in names if name not in value],
+        "properties": lambda known: [f for k, s in known.items() if k in value for f in faults(value[k], s, root)],
+        "additionalProperties": lambda rest: [
+            fault
+            for key in value.keys() - schema.get("properties", {}).keys()
+            for fault in ([f"{key}: unknown"] if rest is False else faults(value[key], rest, root))
+        ],
+        "items": lambda parts: [f for v, s in zip(value, parts, strict=False) for f in faults(v, s, root)],
+        "minItems": lambda n: [] if len(value) >= n else ["too short"],
+        "maxItems": lambda n: [] if len(value) <= n else ["too long"],
+        **dict.fromkeys(("title", "description", "default", "definitions", "$schema"), lambda _: []),
+    }
+    found = checks["type"](schema["type"]) if "type" in schema else []
+    return found or [fault for keyword, operand in schema.items() for fault in checks[keyword](operand)]
+
+
+def test_committed_schemas_are_current() -> None:
+    assert schemas.stale() == [], "run tools/schemas.py"
+
+
+@pytest.mark.parametrize(("name", "sample"), SAMPLES, ids=lambda part: type(getattr(part, "event", part)).__name__)
+def test_what_is_sent_fits(name: str, sample: Any) -> None:
+    schema = load(name)
+    payload = json.loads(msgspec.json.encode(sample))
+    assert faults(payload, schema, schema) == []
+    assert faults({**payload, "extra": 1}, schema, schema)
+    assert faults({key: payload[key] for key in list(payload)[1:]}, schema, schema)
+    assert msgspec.json.decode(msgspec.json.encode(sample), type=schemas.PAYLOADS[name]) == sample
+
+
+def test_every_event_has_a_sample() -> None:
+    definitions = load("message")["definitions"]
+    assert {type(event).__name__ for event in EVENTS} == {
+        ref["$ref"].removeprefix("#/definitions/") for ref in definitions["Message"]["properties"]["event"]["anyOf"]
+    }
+
+
+def test_asyncapi_refers_to_what_exists() -> None:
+    """Every $ref resolves; addresses are the code's topics."""
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    document = yaml.safe_load((DOCS / "asyncapi.yaml").read_text(encoding="utf-8"))
+    assert document["asyncapi"] == "3.0.0"
+
+    def references(node: Any) -> list[str]:
+        if isinstance(node, list):
+            return [ref for item in node for ref in references(item)]
+        if not isinstance(node, dict):
+            return []
+        own = [node["$ref"]] if "$ref" in node else []
+        return own + [ref for value in node.values() for ref in references(value)]
+
+    for ref in references(document):
+        if ref.startswith("#/"):
+            place = document
+            for key in ref.removeprefix("#/").split("/"):
+                place = place[key]
+        else:
+            assert (DOCS / ref).is_file(), ref
+    from edge.uplink.wire import Topics
+
+    topics = Topics(prefix="endoedge", device="{device}")
+    assert {channel["address"] for channel in document["channels"].values()} == {
+        *(topics.of("alert"), topics.of("event"), topics.state, topics.telemetry, topics.ack)
+    }
