@@ -1,0 +1,1 @@
+"""How a model is made and proven: datasets, student, training, export, quantisation, evaluation, release."""

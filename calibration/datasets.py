@@ -1,0 +1,136 @@
+"""Pictures with masks, decoded once and kept in memory: the cores belong to the net, not to JPEG.
+
+A segmentation folder has `images/` and `masks/` with the same stems (Kvasir-SEG's layout). A folder of pictures without
+polyps has pictures only; what a recorder burnt into their corners is blackened, or a net learns the label from it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import EdgeError
+from edge.phantom import training_pictures
+
+Picture = NDArray[np.uint8]  # RGB (H, W, 3), or a mask (H, W) of 0 and 255
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+# Where recorders write: x0, y0, x1, y1 as shares of the picture. Text top left and at the left edge, inset bottom left.
+BURNT_IN = ((0.0, 0.0, 0.30, 0.10), (0.0, 0.0, 0.06, 1.0), (0.0, 0.64, 0.34, 1.0))
+
+
+class DatasetError(EdgeError):
+    """A data folder is missing, empty, or its pictures and masks do not belong together."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture: RGB uint8 (H, W, 3), its mask uint8 (H, W) of 0 and 255, and where it came from."""
+
+    name: str
+    picture: Picture
+    mask: Picture
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DatasetError(f"{folder}: no pictures in it (looked for {', '.join(SUFFIXES)})")
+    return paths
+
+
+def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
+    pixels = cv2.imread(str(path), flags)
+    if pixels is None:
+        raise DatasetError(f"{path}: cannot be decoded as a picture")
+    return np.asarray(pixels, np.uint8)
+
+
+def pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """(picture, mask) paths of a segmentation folder, sorted by name."""
+    masks = {p.stem: p for p in _pictures_in(folder / "masks")}
+    pictures = _pictures_in(folder / "images")
+    missing = [p.name for p in pictures if p.stem not in masks]
+    if missing:
+        raise DatasetError(f"{folder}: {len(missing)} of {len(pictures)} pictures have no mask, first {missing[0]}")
+    return [(p, masks[p.stem]) for p in pictures]
+
+
+def read_pair(picture: Path, mask: Path) -> Sample:
+    """Decode one pair at full size; the mask is cut at 128, which undoes a JPEG's or a resize's grey edge."""
+    rgb = cv2.cvtColor(_decode(picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    grey = _decode(mask, cv2.IMREAD_GRAYSCALE)
+    if rgb.shape[:2] != grey.shape:
+        (h, w), (mh, mw) = rgb.shape[:2], grey.shape
+        raise DatasetError(f"{mask}: mask is {mw}×{mh}, its picture {picture.name} is {w}×{h}")
+    return Sample(picture.stem, np.asarray(rgb, np.uint8), np.where(grey >= 128, 255, 0).astype(np.uint8))
+
+
+def squashed(sample: Sample, side: int) -> Sample:
+    """The sample at side × side, aspect ignored, as the box sees its field."""
+    picture = cv2.resize(sample.picture, (side, side), interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(sample.mask, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
+    return Sample(sample.name, np.asarray(picture, np.uint8), np.asarray(mask, np.uint8))
+
+
+def segmentation(folder: Path, side: int) -> list[Sample]:
+    """A whole segmentation folder in memory at side × side (790 pictures at 320 px take 0.3 GB)."""
+    return [squashed(read_pair(*pair), side) for pair in pairs(folder)]
+
+
+def without_burnt_in(picture: Picture) -> Picture:
+    """A copy with the corners that recorders write into blackened."""
+    picture = picture.copy()
+    h, w = picture.shape[:2]
+    for x0, y0, x1, y1 in BURNT_IN:
+        picture[int(y0 * h) : int(y1 * h), int(x0 * w) : int(x1 * w)] = 0
+    return picture
+
+
+def polyp_free(folders: Sequence[Path], side: int, leave_out: str = "") -> list[Sample]:
+    """Pictures without polyps: empty masks, corners blackened. Names starting with `leave_out` are skipped."""
+    samples = []
+    for folder in folders:
+        for path in _pictures_in(folder):
+            if leave_out and path.name.startswith(leave_out):
+                continue
+            rgb = np.asarray(cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+            empty = np.zeros(rgb.shape[:2], np.uint8)
+            samples.append(squashed(Sample(path.stem, without_burnt_in(rgb), empty), side))
+    return samples
+
+
+def phantom(seed: int, count: int, side: int) -> Iterator[Sample]:
+    """Pictures of the software colon, cut to the field as the box cuts them. Seeds never share a picture."""
+    for index, (picture, mask, field) in enumerate(training_pictures(seed, count, width=400, height=320)):
+        x, y, w, h = cv2.boundingRect(field.astype(np.uint8))
+        inside = np.s_[y : y + h, x : x + w]
+        yield squashed(
+            Sample(f"{seed}:{index}", picture[inside], np.where(mask[inside], 255, 0).astype(np.uint8)), side
+        )
+
+
+def frames_of(path: Path, every: int = 1) -> Iterator[Picture]:
+    """RGB pictures of a folder, or every n-th frame of a video file, at their own size."""
+    if path.is_dir():
+        for picture in _pictures_in(path)[::every]:
+            yield np.asarray(cv2.cvtColor(_decode(picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        return
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened():
+        raise DatasetError(f"{path}: neither a folder of pictures nor a video that can be decoded")
+    for index in itertools.count():
+        more, frame = video.read()
+        if not more:
+            break
+        if index % every == 0:
+            yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+    video.release()

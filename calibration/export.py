@@ -1,0 +1,110 @@
+"""A trained student as one ONNX file whose input is the frame the capture hardware filled.
+
+    image     uint8 (1, S, S, 4) RGBA, alpha ignored
+    polyp     float32 (1, 1, S/2, S/2) logits
+    thumbnail float32 (1, 3, S/8, S/8) mean R, G, B of 8x8 cells, 0..255
+    detail    float32 (1, 1, S/8, S/8) mean absolute Laplacian of luma of the same cells, 0..255 scale
+
+The last two let the host judge the picture without its pixels, which may never leave a GPU.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from calibration.student import Student, folded
+
+INPUT, CELL = "image", 8
+SCALE, ZERO = np.float32(1 / 127.5), np.uint8(128)  # of the frame, read as a quantised tensor
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
+LAPLACIAN = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32)
+OPSET = 18
+
+
+class _FromRGBA(nn.Module):
+    """The student with a fourth input channel that its first convolution multiplies by zero."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = folded(student)
+        stem = self.student.encoder.stem[0]
+        stem.weight = nn.Parameter(torch.cat([stem.weight, torch.zeros_like(stem.weight[:, :1])], 1))
+        stem.in_channels = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.student(x)
+        return y
+
+
+def _net(student: Student, side: int) -> onnx.ModelProto:
+    """The student alone: `x` float (1, 4, side, side) to `polyp`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            _FromRGBA(student).eval(),
+            (torch.zeros(1, 4, side, side),),
+            input_names=["x"],
+            output_names=["polyp"],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    written = io.BytesIO()
+    program.save(written)
+    return onnx.load_from_string(written.getvalue())
+
+
+def _kernels() -> dict[str, np.ndarray]:
+    """Fixed convolutions on the normalised picture (a byte is 127.5 x + 128); alpha's weights are zero."""
+    mean = np.zeros((3, 4, CELL, CELL), np.float32)
+    mean[range(3), range(3)] = 1 / CELL**2
+    laplacian = np.zeros((1, 4, 3, 3), np.float32)
+    laplacian[0, :3] = 127.5 * LUMA[:, None, None] * LAPLACIAN
+    return {"mean": mean, "laplacian": laplacian, "contrast": np.float32(127.5), "middle": np.float32(128)}
+
+
+def _picture_quality() -> list[onnx.NodeProto]:
+    """The nodes of `thumbnail` and `detail`. The Laplacian is taken at every fourth pixel each way."""
+    node = helper.make_node
+    samples = [CELL // 4] * 2
+    return [
+        node("Conv", ["x", "mean"], ["cells"], "cells", kernel_shape=[CELL] * 2, strides=[CELL] * 2),
+        node("Mul", ["cells", "contrast"], ["thumbnail.centred"], "thumbnail.contrast"),
+        node("Add", ["thumbnail.centred", "middle"], ["thumbnail"], "thumbnail.middle"),
+        node("Conv", ["x", "laplacian"], ["edges"], "edges", kernel_shape=[3, 3], strides=[4, 4]),
+        node("Abs", ["edges"], ["edges.size"], "detail.size"),
+        node("AveragePool", ["edges.size"], ["detail"], "detail", kernel_shape=samples, strides=samples),
+    ]
+
+
+def exported(student: Student, side: int) -> onnx.ModelProto:
+    """The FP32 model of the module's docstring, batch norm folded, checked by onnx."""
+    net = _net(student, side).graph
+    front = [
+        helper.make_node("Transpose", [INPUT], ["planes"], "planes", perm=[0, 3, 1, 2]),
+        helper.make_node("DequantizeLinear", ["planes", "image.scale", "image.zero"], ["x"], "normalise"),
+    ]
+    constants = {"image.scale": SCALE, "image.zero": ZERO, **_kernels()}
+    cells = side // CELL
+    graph = helper.make_graph(
+        [*front, *net.node, *_picture_quality()],
+        "student",
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, side, side, 4])],
+        [
+            helper.make_tensor_value_info("polyp", TensorProto.FLOAT, [1, 1, side // 2, side // 2]),
+            helper.make_tensor_value_info("thumbnail", TensorProto.FLOAT, [1, 3, cells, cells]),
+            helper.make_tensor_value_info("detail", TensorProto.FLOAT, [1, 1, cells, cells]),
+        ],
+        [*net.initializer, *(numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="endoedge")
+    model.ir_version = 8  # read by every ONNX Runtime and TensorRT that the project supports
+    onnx.checker.check_model(model, full_check=True)
+    return model

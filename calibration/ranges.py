@@ -1,0 +1,91 @@
+"""How far every activation reaches on real pictures, and where to cut it: one calibration for all encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper
+
+LEVELS = 127  # steps on either side of zero on the symmetric 8-bit grid
+BINS = 2048
+STRIDE = 3  # every third value is plenty: a picture has millions
+
+Histogram = NDArray[np.float64]  # counts of |x| in BINS equal bins up to the largest seen
+Frame = NDArray[np.uint8]  # (1, S, S, 4) RGBA
+
+
+def observed(model: onnx.ModelProto, tensors: Sequence[str]) -> ort.InferenceSession:
+    """A session that hands out the named inner tensors."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.log_severity_level = 3
+    return ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def histograms(
+    model: onnx.ModelProto, tensors: Sequence[str], frames: Iterable[Frame]
+) -> dict[str, tuple[Histogram, float]]:
+    """For each tensor the counts of |x| and the largest |x|. The frames are walked twice."""
+    session = observed(model, tensors)
+    pictures = list(frames)
+    largest = dict.fromkeys(tensors, 0.0)
+    for frame in pictures:
+        for name, value in zip(tensors, session.run(None, {"image": frame}), strict=True):
+            largest[name] = max(largest[name], float(np.abs(value).max()))
+    counts = {name: np.zeros(BINS) for name in tensors}
+    for frame in pictures:
+        for name, value in zip(tensors, session.run(None, {"image": frame}), strict=True):
+            bins = np.abs(value).ravel()[::STRIDE] * (BINS / max(largest[name], 1e-9))
+            counts[name] += np.bincount(np.minimum(bins, BINS - 1).astype(np.int64), minlength=BINS)
+    return {name: (counts[name], max(largest[name], 1e-6)) for name in tensors}
+
+
+def channel_means(
+    model: onnx.ModelProto, tensors: Sequence[str], frames: Sequence[Frame]
+) -> dict[str, NDArray[np.float64]]:
+    """Mean of each channel (C,) of tensors (1, C, h, w), over frames and pixels."""
+    session = observed(model, tensors)
+    sums = [np.zeros(()) for _ in tensors]
+    for frame in frames:
+        values = session.run(None, {"image": frame})
+        sums = [total + value.mean((0, 2, 3), dtype=np.float64) for total, value in zip(sums, values, strict=True)]
+    return {name: total / len(frames) for name, total in zip(tensors, sums, strict=True)}
+
+
+def min_max(_counts: Histogram, largest: float) -> float:
+    """Everything seen fits: outliers decide the step."""
+    return largest
+
+
+def percentile(counts: Histogram, largest: float, share: float = 0.9999) -> float:
+    """All but one value in ten thousand fits."""
+    reached = np.searchsorted(np.cumsum(counts), share * counts.sum()) + 1
+    return largest * min(int(reached), BINS) / BINS
+
+
+def least_error(counts: Histogram, largest: float) -> float:
+    """The cut whose rounding and clipping errors together are least, in mean square."""
+    centres = (np.arange(BINS) + 0.5) * (largest / BINS)
+    cuts = largest * np.arange(BINS // 16, BINS + 1, BINS // 128) / BINS
+
+    def error(cut: float) -> float:
+        step = cut / LEVELS
+        rounded = np.minimum(np.round(centres / step), LEVELS) * step
+        return float((counts * (centres - rounded) ** 2).sum())
+
+    return float(min(cuts, key=error))
+
+
+METHODS: dict[str, Callable[[Histogram, float], float]] = {
+    "min-max": min_max,
+    "percentile": percentile,
+    "mse": least_error,
+}

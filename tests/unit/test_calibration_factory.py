@@ -1,0 +1,323 @@
+"""The model factory in miniature: a tiny net and drawn pictures through training, export, quantisation and release."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import numpy_helper
+
+torch = pytest.importorskip("torch", reason="the calibration extra is not installed")
+
+from calibration import quantize, ranges, train  # noqa: E402
+from calibration.datasets import Sample  # noqa: E402
+from calibration.encoders.mobilenetv2 import Block  # noqa: E402
+from calibration.evaluate import Runner, mean_overlap, overlap  # noqa: E402
+from calibration.export import exported  # noqa: E402
+from calibration.prove import Proof  # noqa: E402
+from calibration.release import release  # noqa: E402
+from calibration.student import Student, folded, normalised  # noqa: E402
+from edge import model  # noqa: E402
+from edge.errors import ModelError  # noqa: E402
+
+SIDE = 64
+RECIPE = train.Recipe(epochs=2, batch=4, side=SIDE, polyp_free=4, bfloat16=False, frozen=0, decoder_rate=5e-3)
+
+
+class TinyEncoder(torch.nn.Module):
+    """MobileNetV2's blocks, a few channels wide: depthwise, ReLU6 and a residual sum are all in it."""
+
+    channels = (4, 6, 6, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.ReLU6())
+        sizes = zip((4, *self.channels), self.channels, (1, 2, 2, 2, 2), strict=False)
+        blocks = [Block(i, o, 2, s) for i, o, s in sizes]
+        blocks[-1] = torch.nn.Sequential(blocks[-1], Block(8, 8, 2, 1))
+        self.stages = torch.nn.ModuleList(blocks)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return list(itertools.accumulate(self.stages, lambda y, stage: stage(y), initial=self.stem(x)))[1:]
+
+
+def tiny() -> Student:
+    torch.manual_seed(0)
+    return Student(TinyEncoder(), widths=(8, 8, 8, 8))
+
+
+def drawn(count: int, seed: int = 0, polyps: bool = True) -> list[Sample]:
+    """Pale discs on a dark wall."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for index in range(count):
+        picture = rng.integers(40, 90, (SIDE, SIDE, 3), np.uint8)
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        if polyps:
+            centre = tuple(int(v) for v in rng.integers(16, 48, 2))
+            cv2.circle(mask, centre, int(rng.integers(8, 16)), 255, -1)
+            picture[mask > 0] = (230, 150, 140)
+        samples.append(Sample(str(index), picture, mask))
+    return samples
+
+
+def sources() -> train.Sources:
+    return train.Sources(drawn(12), drawn(4, 1, polyps=False))
+
+
+def trained_run(folder: Path, recipe: train.Recipe = RECIPE, epochs: int | None = None) -> train.Run:
+    """A run of all its epochs, or killed after some."""
+    torch.manual_seed(recipe.seed)
+    run = train.Run(folder, recipe, tiny(), sources())
+    for epoch in run.epochs(drawn(4, 2), lambda _done, _steps: None):
+        if epoch.epoch == epochs:
+            break
+    return run
+
+
+@pytest.fixture(scope="module")
+def fp32() -> onnx.ModelProto:
+    """The tiny net exported, with biases and batch statistics that are not the fresh net's zeros and ones."""
+    student, rng = tiny(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*student.named_parameters(), *student.named_buffers()]:
+            if "bias" in name or "norm" in name and value.is_floating_point():
+                value.add_(torch.rand(value.shape, generator=rng) * 0.3)
+    return exported(student, SIDE)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[ranges.Frame]:
+    return [np.dstack([s.picture, np.full((SIDE, SIDE), 255, np.uint8)])[None] for s in drawn(6, 3)]
+
+
+@pytest.fixture(scope="module")
+def calibration(fp32: onnx.ModelProto, frames: list[ranges.Frame]) -> quantize.Calibration:
+    return quantize.calibrated(fp32, frames, "mse")
+
+
+def run(graph: onnx.ModelProto, frame: ranges.Frame, **options: object) -> dict[str, np.ndarray]:
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = 1
+    settings.log_severity_level = 3
+    for key, value in options.items():
+        setattr(settings, key, value)
+    session = ort.InferenceSession(graph.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, {"image": frame}), strict=True))
+
+
+# ------------------------------------------------------------------------------------------------ train
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    run = train.Run(tmp_path, replace(RECIPE, epochs=8), tiny(), sources())
+    epochs = list(run.epochs([], lambda _done, _steps: None))
+    assert epochs[-1].loss < 0.85 * epochs[0].loss
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = trained_run(tmp_path / "whole")
+    trained_run(tmp_path / "killed", epochs=1)
+    resumed = trained_run(tmp_path / "killed")
+    for name, value in whole.average.state_dict().items():
+        torch.testing.assert_close(resumed.average.state_dict()[name], value, rtol=0, atol=1e-5)
+
+
+def test_a_run_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+    trained_run(tmp_path, epochs=1)
+    with pytest.raises(Exception, match="another recipe"):
+        train.Run(tmp_path, replace(RECIPE, seed=2), tiny(), sources())
+
+
+def test_frozen_stages_keep_their_weights(tmp_path: Path) -> None:
+    before = [p.clone() for p in tiny().encoder.stages[0].parameters()]
+    after = trained_run(tmp_path, replace(RECIPE, frozen=1, epochs=1)).student.encoder.stages[0].parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+# ----------------------------------------------------------------------------------------------- export
+
+
+def test_export_is_the_net(fp32: onnx.ModelProto, frames: list[ranges.Frame]) -> None:
+    student, rng = tiny(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*student.named_parameters(), *student.named_buffers()]:
+            if "bias" in name or "norm" in name and value.is_floating_point():
+                value.add_(torch.rand(value.shape, generator=rng) * 0.3)
+        picture = torch.from_numpy(frames[0][..., :3]).permute(0, 3, 1, 2)
+        wanted = student.eval()(normalised(picture))
+        torch.testing.assert_close(folded(student)(normalised(picture)), wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(fp32, frames[0])["polyp"], wanted.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_alpha_is_ignored(fp32: onnx.ModelProto, frames: list[ranges.Frame]) -> None:
+    clear = frames[0].copy()
+    clear[..., 3] = 0
+    for name, value in run(fp32, frames[0]).items():
+        np.testing.assert_array_equal(value, run(fp32, clear)[name])
+
+
+@pytest.mark.parametrize("encoding", ["fp32", "u8", "s8"])
+def test_picture_quality_outputs(
+    fp32: onnx.ModelProto, calibration: quantize.Calibration, encoding: str, frames: list[ranges.Frame]
+) -> None:
+    graph = fp32 if encoding == "fp32" else quantize.quantised(fp32, calibration, encoding)
+    answer = run(graph, frames[1])
+    rgb = frames[1][0, ..., :3].astype(np.float32)
+    cells = rgb.reshape(8, 8, 8, 8, 3).mean((1, 3)).transpose(2, 0, 1)
+    tolerance = 1e-3 if encoding == "fp32" else 0.51
+    np.testing.assert_allclose(answer["thumbnail"][0], cells, atol=tolerance)
+    luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    laplacian = np.abs(cv2.Laplacian(luma, cv2.CV_32F)[1::4, 1::4])
+    if encoding != "fp32":
+        laplacian = np.minimum(laplacian, 63.5)
+    wanted = laplacian.reshape(8, 2, 8, 2).mean((1, 3))
+    np.testing.assert_allclose(answer["detail"][0, 0], wanted, atol=1e-2 if encoding == "fp32" else 2.0)
+
+
+# --------------------------------------------------------------------------------------------- quantize
+
+
+def test_u8_and_s8_are_one_grid(
+    fp32: onnx.ModelProto, calibration: quantize.Calibration, frames: list[ranges.Frame]
+) -> None:
+    u8, s8 = (run(quantize.quantised(fp32, calibration, e), frames[0])["polyp"] for e in ("u8", "s8"))
+    step = calibration.ranges[quantize.units(fp32)[-3].output] / ranges.LEVELS
+    assert np.abs(u8 - s8).max() <= 1.01 * step
+    assert (u8 == s8).mean() > 0.8
+
+
+def test_int8_stays_close_to_fp32(
+    fp32: onnx.ModelProto, calibration: quantize.Calibration, frames: list[ranges.Frame]
+) -> None:
+    wanted, got = run(fp32, frames[0])["polyp"], run(quantize.quantised(fp32, calibration, "u8"), frames[0])["polyp"]
+    assert np.abs(wanted - got).mean() < 0.1 * wanted.std()
+
+
+def test_u8_has_zero_point_128_and_int8_weights_per_channel(
+    fp32: onnx.ModelProto, calibration: quantize.Calibration
+) -> None:
+    graph = quantize.quantised(fp32, calibration, "u8").graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    made_by = {node.output[0]: node for node in graph.node}
+    activations = {n.input[2] for n in graph.node if n.op_type == "QuantizeLinear"}
+    assert {(str(constants[name].dtype), int(constants[name])) for name in activations} == {("uint8", 128)}
+    for conv in (n for n in graph.node if n.op_type == "Conv"):
+        source, weight, bias = (made_by[name] for name in conv.input)
+        integers = constants[weight.input[0]]
+        assert source.op_type == "DequantizeLinear"
+        assert integers.dtype == np.int8
+        assert constants[weight.input[1]].shape == (len(integers),)
+        assert constants[bias.input[0]].dtype == np.int32
+
+
+def test_onnx_runtime_fuses_every_convolution_and_sum(
+    fp32: onnx.ModelProto, calibration: quantize.Calibration, frames: list[ranges.Frame], tmp_path: Path
+) -> None:
+    path = tmp_path / "optimised.onnx"
+    run(quantize.quantised(fp32, calibration, "u8"), frames[0], optimized_model_filepath=str(path))
+    operations = [node.op_type for node in onnx.load(str(path)).graph.node]
+    assert operations.count("QLinearConv") == sum(n.op_type == "Conv" for n in fp32.graph.node)
+    assert "Conv" not in operations
+    assert "Relu" not in operations
+    # Three graph outputs leave the grid; nothing inside does.
+    assert operations.count("DequantizeLinear") == 3
+
+
+def test_s8_has_the_form_tensorrt_fuses(fp32: onnx.ModelProto, calibration: quantize.Calibration) -> None:
+    graph = quantize.quantised(fp32, calibration, "s8").graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    zeros = [constants[n.input[2]] for n in graph.node if n.op_type == "QuantizeLinear"]
+    assert {(str(z.dtype), int(z)) for z in zeros} == {("int8", 0)}
+    made_by = {node.output[0]: node.op_type for node in graph.node}
+    sums = [n for n in graph.node if n.op_type == "Add" and all(i in made_by for i in n.input)]
+    assert sums
+    assert any(sorted(made_by[i] for i in n.input) == ["Conv", "DequantizeLinear"] for n in sums)
+    assert "Clip" not in {n.op_type for n in graph.node}
+
+
+def test_bias_correction_takes_the_mean_error_away() -> None:
+    rng = np.random.default_rng(0)
+    for groups in (1, 4):
+        weight = rng.normal(size=(8, 4 // groups, 3, 3))
+        picture = rng.normal(1.0, 0.5, (1, 4, 40, 40))
+        convolved = torch.nn.functional.conv2d(torch.from_numpy(picture), torch.from_numpy(weight), groups=groups)
+        wanted = quantize.mean_response(weight, picture.mean((0, 2, 3)))
+        np.testing.assert_allclose(convolved.mean((0, 2, 3)).numpy(), wanted, atol=0.3)
+
+
+@pytest.mark.parametrize("method", sorted(ranges.METHODS))
+def test_ranges_cover_the_bulk_and_never_more_than_was_seen(method: str) -> None:
+    values = np.abs(np.random.default_rng(0).normal(size=100_000))
+    values[0] = 40.0  # an outlier
+    counts = np.bincount((values / 40.0 * ranges.BINS).astype(int).clip(max=ranges.BINS - 1), minlength=ranges.BINS)
+    reach = ranges.METHODS[method](counts.astype(float), 40.0)
+    assert 2.0 < reach <= 40.0
+    assert (reach == 40.0) == (method == "min-max")
+
+
+# --------------------------------------------------------------------------------- evaluate and release
+
+
+def test_overlap_by_hand() -> None:
+    found, truth = np.zeros((2, 4, 4), bool)
+    found[0, :4], truth[:2, 0] = True, True
+    assert overlap(found, truth).dice == pytest.approx(2 * 1 / 6)
+    assert overlap(found, truth).iou == pytest.approx(1 / 5)
+    assert overlap(truth & False, truth & False).dice == 1.0
+
+
+def test_the_runner_scores_what_a_perfect_answer_would(fp32: onnx.ModelProto) -> None:
+    runner = Runner(fp32.SerializeToString(), threads=1)
+    answered = [replace(s, mask=np.where(runner.logits(s.picture) > 0, 255, 0)) for s in drawn(2)]
+    assert mean_overlap(runner, answered).dice == 1.0
+
+
+PROOFS = [Proof("drawn discs (4)", "mean Dice", 0.91239, 0.90121, "python -m calibration evaluate models/tiny")]
+DESCRIPTION = """
+version = "1"
+labels = ["polyp"]
+licence = "ours"
+training_data = ["drawn \\"discs\\""]
+title = "t"
+summary = "s"
+intended_use = "tests"
+limits = ["small"]
+made_by = ["make"]
+"""
+
+
+@pytest.fixture
+def released(fp32: onnx.ModelProto, calibration: quantize.Calibration, tmp_path: Path) -> Path:
+    (tmp_path / "tiny.toml").write_text(DESCRIPTION)
+    onnx.save(fp32, str(tmp_path / "f.onnx"))
+    onnx.save(quantize.quantised(fp32, calibration, "u8"), str(tmp_path / "i.onnx"))
+    return release(tmp_path / "tiny.toml", tmp_path / "f.onnx", tmp_path / "i.onnx", PROOFS, tmp_path / "models")
+
+
+def test_a_release_is_what_the_box_loads(released: Path) -> None:
+    loaded = model.load(released, "int8").manifest
+    assert loaded.name == "tiny"
+    assert [(o.name, tuple(o.shape)) for o in loaded.outputs] == [
+        ("polyp", (1, 1, 32, 32)),
+        ("thumbnail", (1, 3, 8, 8)),
+        ("detail", (1, 1, 8, 8)),
+    ]
+    assert (loaded.measured[0].fp32, loaded.measured[0].int8) == (0.9124, 0.9012)
+    assert "0.9012" in (released / "MODEL_CARD.md").read_text()
+
+
+def test_a_changed_file_is_refused_until_it_is_released_again(released: Path, tmp_path: Path) -> None:
+    before = model.load(released, "int8").sha256
+    shutil.copyfile(released / "fp32.onnx", released / "int8.onnx")
+    with pytest.raises(ModelError, match="sha256"):
+        model.load(released, "int8")
+    release(tmp_path / "tiny.toml", tmp_path / "f.onnx", tmp_path / "f.onnx", PROOFS, tmp_path / "models")
+    assert model.load(released, "int8").sha256 != before
