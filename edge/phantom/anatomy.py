@@ -21,6 +21,7 @@ PERIOD = 8.0
 SLOPE_STEP = 0.006  # micro slope per count of the slope atlas, 128 is level
 ATLAS = (2048, 1536)  # rows along z, columns around
 FOLDS = (1024, 384)
+RESIDUE = (0.80, 0.62, 0.25)
 
 
 class Paris(str, enum.Enum):
@@ -99,26 +100,25 @@ def seam(coordinate: Plane, period: int) -> Plane:
 
 
 def _mucosa(rng: np.random.Generator, palette: Palette) -> tuple[Bytes, tuple[Bytes, Bytes]]:
-    def mix(picture: Plane, colour: tuple[float, float, float], share: Plane) -> Plane:
-        return picture + share[..., None] * (np.array(colour, np.float32) - picture)
+    picture = [np.full(ATLAS, channel, np.float32) for channel in palette.base]
 
-    picture = np.empty((*ATLAS, 3), np.float32)
-    picture[:] = palette.base
+    def mix(colour: tuple[float, float, float], share: Plane) -> None:
+        for whole, channel in zip(picture, colour, strict=True):
+            whole += share * (np.float32(channel) - whole)
+
     patches = fractal_noise(rng, ATLAS, (8, 6), 4)
-    picture = mix(picture, palette.flush, np.clip(patches, 0, 1) * 0.9)
-    picture = mix(picture, palette.pale, np.clip(-patches, 0, 1) * 0.9)
-    tree = vessels(rng, ATLAS, 46)
+    mix(palette.flush, np.clip(patches, 0, 1) * 0.9)
+    mix(palette.pale, np.clip(-patches, 0, 1) * 0.9)
     zones = np.clip(0.55 + 0.8 * smooth_noise(rng, ATLAS, (8, 6)), 0.1, 1)
-    picture = mix(picture, palette.vessel, tree * zones * np.float32(palette.vessel_strength))
-    fine = fractal_noise(rng, ATLAS, (128, 96), 3, 0.7)
-    picture *= (1 + 0.07 * fine + 0.05 * fractal_noise(rng, ATLAS, (32, 24), 2))[..., None]
+    mix(palette.vessel, vessels(rng, ATLAS, 46) * zones * np.float32(palette.vessel_strength))
+    fine = 1 + 0.07 * fractal_noise(rng, ATLAS, (128, 96), 3, 0.7) + 0.05 * fractal_noise(rng, ATLAS, (32, 24), 2)
+    for whole in picture:
+        whole *= fine
     blot = fractal_noise(rng, ATLAS, (16, 12), 4, 0.6)
-    picture = mix(
-        picture, (0.80, 0.62, 0.25), np.clip((blot - 0.75 + 0.6 * palette.residue) * 4, 0, 0.8 * palette.residue)
-    )
-    bumps = 0.0035 * fractal_noise(rng, ATLAS, (128, 96), 2, 0.5) + 0.010 * smooth_noise(rng, ATLAS, (48, 36))
+    mix(RESIDUE, np.clip((blot - 0.75 + 0.6 * palette.residue) * 2.5, 0, 0.8 * palette.residue))
     wet = np.clip(0.5 + 0.9 * fractal_noise(rng, ATLAS, (16, 12), 3), 0, 1)
-    albedo = np.clip(np.dstack([picture, wet]) * 255, 0, 255).astype(np.uint8)
+    albedo = np.dstack([np.clip(whole * 255, 0, 255).astype(np.uint8) for whole in (*picture, wet)])
+    bumps = 0.0035 * fractal_noise(rng, ATLAS, (128, 96), 2, 0.5) + 0.008 * smooth_noise(rng, ATLAS, (64, 48))
     return albedo, _slopes(bumps, PERIOD / ATLAS[0], math.tau / ATLAS[1])
 
 

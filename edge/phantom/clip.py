@@ -139,19 +139,19 @@ def _encoder(script: Script, video: Path) -> Iterator[IO[bytes]]:
     assert process.stdin is not None
     assert process.stderr is not None
     try:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # the encoder is gone: what it said follows
             yield process.stdin
-        with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         said = process.stderr.read().decode(errors="replace").strip()
         if process.wait(ENCODER_S) != 0 or not video.stat().st_size:
             reason = said.splitlines()[0] if said else f"exit code {process.returncode}"
             raise EdgeError(f"{video}: the encoder failed: {reason}")
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        process.kill()  # harmless when it has ended
+        process.wait()
         process.stderr.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def _need_elements() -> None:

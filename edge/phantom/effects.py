@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.phantom.noise import Plane, fractal_noise, smooth_noise
+from edge.phantom.noise import Plane, fractal_noise, plane, smooth_noise
 from edge.phantom.optics import Optics
 
 Picture = NDArray[np.uint8]
@@ -63,7 +63,8 @@ class Foam:
         self._bubbles = [
             (float(rng.uniform(0, shape[1])), float(rng.uniform(0, shape[0])), float(r * shape[0] / 480)) for r in radii
         ]
-        self._veil = np.clip(0.62 + 0.5 * fractal_noise(rng, shape, (3, 3), 3), 0, 1)[..., None]
+        cloud = cv2.resize(fractal_noise(rng, (512, 512), (4, 4), 3), shape[::-1])
+        self._veil = np.clip(0.62 + 0.5 * plane(cloud), 0, 1)[..., None]
 
     def over(self, rgb: Picture, strength: float, slide: float) -> Picture:
         """`rgb` behind foam of `strength` 0..1 that has slid down by `slide` pixels."""
@@ -81,8 +82,8 @@ class Room:
 
     def __init__(self, rng: np.random.Generator) -> None:
         shape = (ROOM, ROOM)
-        drape = fractal_noise(rng, shape, (3, 7), 4, 0.55)
-        crease = np.sin(9 * smooth_noise(rng, shape, (2, 3)) + 5 * drape)
+        drape = fractal_noise(rng, shape, (4, 8), 4, 0.55)
+        crease = np.sin(9 * smooth_noise(rng, shape, (2, 4)) + 5 * drape)
         level = 0.5 + 0.3 * drape + 0.16 * crease
         room = np.dstack([44 * level, 80 * level, 118 * level]).astype(np.float32)
         self._floor(room, rng)
@@ -94,7 +95,7 @@ class Room:
 
     def _floor(self, room: Plane, rng: np.random.Generator) -> None:
         """Darkness beyond the drapes, and a monitor in it."""
-        edge = 0.45 * ROOM + 70 * smooth_noise(rng, (ROOM, ROOM), (3, 3))
+        edge = 0.45 * ROOM + 70 * smooth_noise(rng, (ROOM, ROOM), (4, 4))
         dark = np.clip((np.arange(ROOM, dtype=np.float32)[:, None] - edge) / 60, 0.30, 1)
         room *= dark[..., None]
         x, y = int(rng.uniform(0.2, 0.6) * ROOM), int(rng.uniform(0.12, 0.25) * ROOM)

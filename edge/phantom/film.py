@@ -74,9 +74,9 @@ class Film:
             draw_bubble(rgb, x, y, radius)
         turn = self.optics.pixels_per_radian * SHUTTER_S
         move = (moment.drift[0] * turn, -moment.drift[1] * turn)
-        if moment.reason == "blur":
-            move = (move[0] + 26 * strength, move[1] + 9 * strength * math.sin(7 * moment.t))
-        rgb = smear(soften(rgb, 0.7 + (5.5 * strength if moment.reason == "blur" else 0)), move)
+        blur = strength * self.script.height / 512 if moment.reason == "blur" else 0.0
+        move = (move[0] + 26 * blur, move[1] + 9 * blur * math.sin(7 * moment.t))
+        rgb = smear(soften(rgb, 0.7 + 5.5 * blur), move)
         return self._foam.over(rgb, strength, 14 * moment.t) if moment.reason == "bubbles" and strength else rgb
 
     def _grained(self, field: Picture, index: int) -> Picture:

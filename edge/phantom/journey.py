@@ -61,7 +61,7 @@ class Journey:
         opening, closing = _frame_of(script)
         self.passages = _rooms(script, opening, closing)
         first = opening + min(INSERT_S, 0.12 * script.seconds)
-        self.meets = _meets(rng, first + 3.3, closing - 2.4)
+        self.meets = _meets(rng, first + 3.8, closing - 2.3)
         if script.passages:
             self.passages += _poor(rng, self.meets)
         self._path = _path(script, opening, first, self.meets)

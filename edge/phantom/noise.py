@@ -24,13 +24,12 @@ def split(picture: Any) -> list[Plane]:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Plane:
-    """One octave of seamless noise, float32 `shape`, about -1..1, with `cells` lumps along each side."""
-    grid = rng.uniform(-1.0, 1.0, cells).astype(np.float32)
-    grid = np.pad(grid, 3, mode="wrap")
-    rows = (np.arange(shape[0], dtype=np.float32) * (cells[0] / shape[0]) + 3)[:, None]
-    cols = (np.arange(shape[1], dtype=np.float32) * (cells[1] / shape[1]) + 3)[None, :]
-    maps = np.broadcast_to(cols, shape).copy(), np.broadcast_to(rows, shape).copy()
-    return plane(cv2.remap(grid, *maps, cv2.INTER_CUBIC)) * np.float32(1.4)
+    """One octave of seamless noise, float32 `shape`, about -1..1; `cells` lumps along each side divide it."""
+    grid = np.pad(rng.uniform(-1.4, 1.4, cells).astype(np.float32), 3, mode="wrap")
+    rows, columns = shape[0] // cells[0], shape[1] // cells[1]
+    size = (grid.shape[1] * columns, grid.shape[0] * rows)
+    wide = plane(cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC))
+    return wide[3 * rows : 3 * rows + shape[0], 3 * columns : 3 * columns + shape[1]]
 
 
 def fractal_noise(

@@ -19,7 +19,8 @@ FILM = np.float32(3.0)  # slope of the fluid's surface / slope of the mucosa's
 AHEAD = (-1.8, 4.0)  # polyps this far along the tube from the camera are looked at, radii
 STRIP = 32
 SAMPLE = np.s_[::4, ::4]  # the exposure is measured on every fourth pixel
-DARK = 3.2  # radii: the light does not reach a polyp beyond
+DUSK, DARK = 2.1, 3.1  # radii: where the light begins to fade, and where it ends
+SHOWN = 2.8  # radii: a polyp beyond is too dark to be seen
 PER_ROW, PER_COLUMN = np.float32(ATLAS[0] / PERIOD), np.float32(ATLAS[1] / math.tau)
 
 
@@ -71,7 +72,7 @@ class Renderer:
             if polyp.paris in STANDING:
                 self._stand(Body(polyp, self.wall, camera), rays, surface, material)
         material.label *= self.optics.mask
-        material.label[surface.distance > DARK] = 0
+        material.label[surface.distance > SHOWN] = 0
         return Shot(self._light(surface, material, light), material.label, surface)
 
     def _rest(self, polyp: Polyp, surface: Surface, material: Material) -> None:
@@ -157,7 +158,7 @@ class Renderer:
         lit /= square + np.float32(0.10)
         # Light that scattered inside the mucosa and between the walls: soft, red, and never quite zero.
         lit += np.float32(0.08) / (square + 1)
-        lit *= material.shade[part]
+        lit *= material.shade[part] * np.clip((DARK - distance) / (DARK - DUSK), 0.03, 1)
         wet = wetness * (material.wet[part] * np.float32(1 / 255))
         # The film of fluid is bumpier than the tissue under it: glints are small, sharp and in clusters.
         mirror = (normal - FILM * lean) / np.sqrt(1 + FILM * FILM * steep)
