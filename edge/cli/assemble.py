@@ -20,6 +20,9 @@ from edge.types import Backend, Model, Precision, Source, Struct
 from edge.uplink.config import UplinkConfig
 
 
+CAPTURE_PATHS = ("path", "cache_dir")  # keys of [capture] that are relative to the site's file
+
+
 class Site(Struct, frozen=True, kw_only=True):
     """`endoedge.toml`, read and resolved. Paths are absolute."""
 
@@ -95,7 +98,12 @@ def open_heads(site: Site, loaded: Model) -> Heads:
 
 
 def open_source(site: Site, size: tuple[int, int]) -> Source:
-    module, part = config.part("edge.capture", site.config.capture, "source", site.file, "capture")
+    base = Path(site.file).resolve().parent
+    table = {
+        key: str(base / value) if key in CAPTURE_PATHS and value else value
+        for key, value in site.config.capture.items()
+    }
+    module, part = config.part("edge.capture", table, "source", site.file, "capture")
     source: Source = module.open(part, size)
     return source
 

@@ -153,7 +153,9 @@ def analyse(
 
         recorder, judge = Recorder(source, record), Rules(rules, run_id=str(ULID()))
         try:
-            core.run(recorder, backend, heads, judge, Ledger(lambda: store), Stages(core.STAGES), report, stop=lambda: False)
+            core.run(
+                recorder, backend, heads, judge, Ledger(lambda: store), Stages(core.STAGES), report, stop=lambda: False
+            )
         finally:
             source.close()
             backend.close()

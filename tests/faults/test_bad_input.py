@@ -55,7 +55,8 @@ def write(folder: Path, **changes: str) -> None:
 
 
 def core(folder: Path) -> subprocess.CompletedProcess[str]:
-    return endoedge("run", "core", "-c", "endoedge.toml", folder=folder)
+    """From another folder than the configuration's: its paths are relative to itself."""
+    return endoedge("run", "core", "-c", folder / "endoedge.toml", folder=folder.parent)
 
 
 def error_line(done: subprocess.CompletedProcess[str]) -> str:

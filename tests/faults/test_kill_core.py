@@ -1,0 +1,115 @@
+"""kill -9 of the real core and the real uplink, at random, while a clip plays: every committed event arrives once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.cli import assemble, processes
+from edge.outbox import OutboxReader
+from edge.types import Message
+from edge.uplink.consumer import Consumer
+from tests.support import clips, models
+from tests.support.broker import Broker, missing_tools
+
+KILLS = int(os.environ.get("ENDOEDGE_KILLS", "6"))  # of each process
+SEED = int(os.environ.get("ENDOEDGE_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+STARTS_WITHIN_S = 30
+LIVES_S = (0.0, 2.0)  # how long a process is left alone once it works; one in three dies while it starts
+
+pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
+
+
+def site(folder: Path, port: int) -> Path:
+    """A clip with a polyp now and then, looped at real rate; an alert in every frame that shows one."""
+    models.build(folder / "models" / "green")
+    shipped = (assemble.paths.data_dir("pipelines") / "colonoscopy.toml").read_text()
+    busy = shipped.replace("polyp-mobilenetv2-256", "green").replace(
+        'when = "track"', 'when = "track"\nrepeat_s = 0.0', 1
+    )
+    busy = busy.replace("start_s = 2.0", "start_s = 0.0")
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "colonoscopy.toml").write_text(busy)
+    clips.encode(clips.with_field(50, polyp_from=5, polyp_to=45), folder / "clip.mkv")
+    file = folder / "endoedge.toml"
+    file.write_text(
+        'device = "box"\npipeline = "colonoscopy"\npipelines_dir = "pipelines"\nmodels_dir = "models"\n'
+        'run_dir = "run"\n[capture]\nsource = "file"\npath = "clip.mkv"\nloop = true\n'
+        '[outbox]\npath = "outbox.db"\nmax_mib = 16\n'
+        f'[uplink]\nhost = "127.0.0.1"\nport = {port}\nconfirm = "subscriber"\nretry_min_s = 0.05\nretry_max_s = 0.3\nkeepalive_s = 2\n'
+    )
+    return file
+
+
+def torment(part: str, file: Path, status_file: Path, dice: random.Random, log: Path) -> None:
+    """Start, let live, kill -9, again."""
+    for number in range(KILLS):
+        process = processes.start(part, file, log)
+        deadline = time.monotonic() + (dice.uniform(0, 1) if number % 3 == 2 else STARTS_WITHIN_S)
+        while not works(process.pid, status_file) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(dice.uniform(*LIVES_S))
+        assert process.poll() is None, log.read_text()
+        process.kill()
+        process.wait()
+
+
+def works(pid: int, status_file: Path) -> bool:
+    try:
+        return bool(json.loads(status_file.read_text())["pid"] == pid)
+    except (OSError, ValueError):
+        return False
+
+
+@pytest.mark.timeout(120 + 20 * KILLS)
+def test_every_committed_event_arrives(tmp_path: Path) -> None:
+    print(f"seed {SEED}, {KILLS} kills of each")
+    got: list[Message] = []
+    repeats = 0
+
+    def receive(message: Message, received_ns: int, duplicate: bool) -> None:
+        nonlocal repeats
+        repeats += duplicate
+        if not duplicate:
+            got.append(message)
+
+    with Broker(tmp_path) as broker:
+        file = site(tmp_path, broker.port)
+        loaded = assemble.load_site(file)
+        assemble.make_run_dir(loaded)
+        stop, ready = threading.Event(), threading.Event()
+        consumer = Consumer(loaded.uplink, receive, client_id="test")
+        listener = threading.Thread(target=consumer.run, args=(stop, ready))
+        listener.start()
+        assert ready.wait(10)
+        log = tmp_path / "log"
+        dice = random.Random(SEED)
+        threads = [
+            threading.Thread(target=torment, args=(part, file, status, random.Random(dice.random()), log))
+            for part, status in (("core", loaded.status_path), ("uplink", loaded.uplink_status_path))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        reader = OutboxReader.open(loaded.outbox_path)
+        with processes.running("uplink", file, log):
+            deadline = time.monotonic() + 30
+            while reader.depth() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        left = reader.depth()
+        reader.close()
+        stop.set()
+        listener.join()
+    seqs = [message.seq for message in got]
+    print(f"{len(seqs)} events, {repeats} repeated")
+    assert left == 0
+    assert len(seqs) > 10
+    assert len({message.id for message in got}) == len(got)
+    assert sorted(seqs) == list(range(1, max(seqs) + 1))  # a seq is spent by a commit only: a gap would be a loss
