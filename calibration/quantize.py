@@ -3,10 +3,10 @@
 | encoding | activations | for | form |
 |---|---|---|---|
 | u8 | uint8, zero point 128 | ONNX Runtime on CPUs | ReLU clips the *integers* after Q, or nothing would fuse |
-| s8 | int8, zero point 0 | TensorRT | ReLU before Q; in a sum only the identity is quantised, so conv+add+ReLU fuse |
+| s8 | int8, zero point 0 | TensorRT | ReLU before Q; of a sum only the identity quantised; biases float |
 
-Weights are int8 per output channel, biases int32 at (input scale x weight scale). ReLU6's upper end is the range's own
-end: nothing above 6 was ever seen there, and the grid saturates.
+Weights are int8 per output channel, biases whole steps of (input scale x weight scale). ReLU6 needs no clip at its top:
+nothing above 6 was ever seen there, and the grid saturates.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ RECTIFIERS = ("Relu", "Clip")
 
 @dataclass(frozen=True)
 class Encoding:
-    """How activations are written: the integer type and its zero point, and where ReLU and sums are rounded."""
+    """How activations are written: the integer type and its zero point, and what else its runtime fuses."""
 
     dtype: type[np.uint8] | type[np.int8]
     zero: int
     rectify_integers: bool
     both_addends: bool
+    integer_bias: bool
 
 
 ENCODINGS = {
-    "u8": Encoding(np.uint8, 128, rectify_integers=True, both_addends=True),
-    "s8": Encoding(np.int8, 0, rectify_integers=False, both_addends=False),
+    "u8": Encoding(np.uint8, 128, rectify_integers=True, both_addends=True, integer_bias=True),
+    "s8": Encoding(np.int8, 0, rectify_integers=False, both_addends=False, integer_bias=False),
 }
 
 
@@ -140,31 +141,34 @@ class _Writer:
         self.put_on_grid("x", self.emit("Mul", [centred, self.grid("x")[0]], "x"))
 
     def convolution(self, node: onnx.NodeProto) -> str:
-        """int8 weights, int32 bias, and the convolution itself, whose output is float."""
+        """int8 weights, the bias on its grid, and the convolution itself, whose output is float."""
         source, result, weight = node.input[0], node.output[0], self.weights[node.input[1]]
-        channels = len(weight)
+        channels, input_scale = len(weight), self.scales[source]
         bias = self.weights[node.input[2]] if len(node.input) > 2 else np.zeros(channels, np.float32)
-        reach = np.maximum(np.abs(weight).reshape(channels, -1).max(1), 1e-8)
+        # A channel of (nearly) no weights keeps a step in which its bias still fits an int32.
+        least = np.maximum(np.abs(bias) * LEVELS / (input_scale * 2**30), 1e-8)
+        reach = np.maximum(np.abs(weight).reshape(channels, -1).max(1), least)
         scale = (reach / LEVELS).astype(np.float32)
         steps = np.round(weight / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
         if source in self.means and result not in FIXED:
             bias = bias - mean_response(steps * scale.reshape(-1, 1, 1, 1) - weight, self.means[source])
-        bias_scale = (scale * self.scales[source]).astype(np.float32)
-        limit = np.iinfo(np.int32).max
-        parameters = {
-            "weight": (steps, scale),
-            "bias": (np.clip(np.round(bias / bias_scale), -limit, limit).astype(np.int32), bias_scale),
-        }
-        inputs = [self.readable[source]]
-        for kind, (integers, step) in parameters.items():
-            name = f"{result}/{kind}"
-            arguments = [
-                self.constant(f"{name}/int", integers),
-                self.constant(f"{name}/scale", step),
-                self.constant(f"{name}/zero", np.zeros(channels, integers.dtype)),
-            ]
-            inputs.append(self.emit("DequantizeLinear", arguments, name, axis=0))
+        bias_scale = (scale * input_scale).astype(np.float32)
+        bias_steps = np.round(bias / bias_scale).astype(np.int32)
+        inputs = [self.readable[source], self.integers(f"{result}/weight", steps, scale)]
+        if self.encoding.integer_bias:
+            inputs.append(self.integers(f"{result}/bias", bias_steps, bias_scale))
+        else:
+            inputs.append(self.constant(f"{result}/bias", (bias_steps * bias_scale).astype(np.float32)))
         return self.copy(node, inputs)
+
+    def integers(self, name: str, steps: NDArray[np.generic], scale: NDArray[np.float32]) -> str:
+        """Constant integers of one scale a channel, as a float tensor."""
+        arguments = [
+            self.constant(f"{name}/int", steps),
+            self.constant(f"{name}/scale", scale),
+            self.constant(f"{name}/zero", np.zeros(len(scale), steps.dtype)),
+        ]
+        return self.emit("DequantizeLinear", arguments, name, axis=0)
 
     def _only_summed(self, name: str) -> bool:
         return [n.op_type for n in self.readers.get(name, [])] == ["Add"]

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("torch", reason="the calibration extra is not installed")
 
-from calibration import augment, datasets  # noqa: E402
-from calibration.cli import main  # noqa: E402
+from calibration import augment, datasets
+from calibration.cli import main
 
 
 def folder(tmp_path: Path, mask_size: tuple[int, int] = (40, 30)) -> Path:
@@ -55,7 +55,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, harm, said: str) ->
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(datasets.DatasetError, match="mask is 41×30, its picture a.png is 40×30"):
+    with pytest.raises(datasets.DatasetError, match=r"mask is 41×30, its picture a\.png is 40×30"):
         datasets.segmentation(folder(tmp_path, (41, 30)), 16)
 
 

@@ -53,6 +53,16 @@ def tiny() -> Student:
     return Student(TinyEncoder(), widths=(8, 8, 8, 8))
 
 
+def used() -> Student:
+    """The tiny net with biases and batch statistics that are not a fresh net's zeros and ones."""
+    student, rng = tiny(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*student.named_parameters(), *student.named_buffers()]:
+            if "bias" in name or ("norm" in name and value.is_floating_point()):
+                value.add_(torch.rand(value.shape, generator=rng) * 0.3)
+    return student
+
+
 def drawn(count: int, seed: int = 0, polyps: bool = True) -> list[Sample]:
     """Pale discs on a dark wall."""
     rng = np.random.default_rng(seed)
@@ -84,13 +94,7 @@ def trained_run(folder: Path, recipe: train.Recipe = RECIPE, epochs: int | None 
 
 @pytest.fixture(scope="module")
 def fp32() -> onnx.ModelProto:
-    """The tiny net exported, with biases and batch statistics that are not the fresh net's zeros and ones."""
-    student, rng = tiny(), torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, value in [*student.named_parameters(), *student.named_buffers()]:
-            if "bias" in name or "norm" in name and value.is_floating_point():
-                value.add_(torch.rand(value.shape, generator=rng) * 0.3)
-    return exported(student, SIDE)
+    return exported(used(), SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +150,8 @@ def test_frozen_stages_keep_their_weights(tmp_path: Path) -> None:
 
 
 def test_export_is_the_net(fp32: onnx.ModelProto, frames: list[ranges.Frame]) -> None:
-    student, rng = tiny(), torch.Generator().manual_seed(1)
+    student = used()
     with torch.no_grad():
-        for name, value in [*student.named_parameters(), *student.named_buffers()]:
-            if "bias" in name or "norm" in name and value.is_floating_point():
-                value.add_(torch.rand(value.shape, generator=rng) * 0.3)
         picture = torch.from_numpy(frames[0][..., :3]).permute(0, 3, 1, 2)
         wanted = student.eval()(normalised(picture))
         torch.testing.assert_close(folded(student)(normalised(picture)), wanted, rtol=1e-4, atol=1e-4)
@@ -241,6 +242,25 @@ def test_s8_has_the_form_tensorrt_fuses(fp32: onnx.ModelProto, calibration: quan
     assert sums
     assert any(sorted(made_by[i] for i in n.input) == ["Conv", "DequantizeLinear"] for n in sums)
     assert "Clip" not in {n.op_type for n in graph.node}
+    assert {constants[n.input[2]].dtype.name for n in graph.node if n.op_type == "Conv"} == {"float32"}
+
+
+def test_a_channel_without_weights_keeps_its_bias(
+    fp32: onnx.ModelProto, calibration: quantize.Calibration, frames: list[ranges.Frame]
+) -> None:
+    dead = onnx.ModelProto()
+    dead.CopyFrom(fp32)
+    conv = next(u.node for u in quantize.units(dead) if u.node.op_type == "Conv")
+    for initialiser in dead.graph.initializer:
+        if initialiser.name in (conv.input[1], conv.input[2]):
+            value = numpy_helper.to_array(initialiser).copy()
+            value[1] = 0.0 if initialiser.name == conv.input[1] else 1.5
+            initialiser.CopyFrom(numpy_helper.from_array(value, initialiser.name))
+    for encoding in quantize.ENCODINGS:
+        graph = quantize.quantised(dead, quantize.Calibration(calibration.ranges), encoding)
+        session = ranges.observed(graph, [conv.output[0]])
+        (answer,) = session.run(None, {"image": frames[0]})
+        np.testing.assert_allclose(answer[0, 1], 1.5, rtol=1e-3)
 
 
 def test_bias_correction_takes_the_mean_error_away() -> None:
