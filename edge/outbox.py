@@ -136,6 +136,7 @@ class Outbox:
 
     def __init__(self, path: Path, device: str, notify: Path | None, db: sqlite3.Connection) -> None:
         self._path, self._device, self._db = path, device, db
+        self._file = _identity(path)
         self._notify = str(notify) if notify else ""
         self._boot = _BOOT_ID.read_text().strip()
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -181,6 +182,8 @@ class Outbox:
         if not events:
             return []
         with _explained(self._path), _transaction(self._db):
+            if _identity(self._path) != self._file:  # or the messages would go to a file that nobody will ever read
+                raise OutboxBrokenError(f"outbox {self._path}: was removed or replaced while in use")
             (last,) = self._db.execute("SELECT seq FROM sqlite_sequence").fetchone()
             messages = self._messages(events, last + 1)
             self._db.executemany(_INSERT, map(_values, messages))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import os
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from edge import __version__
 from edge.errors import OutboxBrokenError, OutboxError, UplinkError
 from edge.outbox import CHANNELS, OutboxReader
 from edge.uplink import credentials
@@ -215,7 +215,7 @@ class _Uplink:
             device=self._device,
             online=online,
             reason=reason,
-            software=importlib.metadata.version("endoedge"),
+            software=__version__,
             boot=_BOOT_ID.read_text().strip(),
             connected_at=now_rfc3339(),
         )

@@ -380,6 +380,17 @@ def test_damage_while_open(path: Path) -> None:
                 assert again.depth() >= 1
 
 
+def test_removed_while_open(path: Path) -> None:
+    """Linux would let us go on writing into a file without a name."""
+    with writer(path) as outbox:
+        outbox.put([alert(1)])
+        path.unlink()
+        with pytest.raises(OutboxBrokenError, match=r"was removed or replaced while in use"):
+            outbox.put([alert(2)])
+    with writer(path) as outbox:
+        assert outbox.put([alert(2)])[0].seq > 1
+
+
 def test_mark_lost(path: Path) -> None:
     with writer(path) as outbox:
         outbox.put([alert(1)])
