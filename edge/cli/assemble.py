@@ -19,7 +19,6 @@ from edge.outbox import Outbox
 from edge.types import Backend, Model, Precision, Source, Struct
 from edge.uplink.config import UplinkConfig
 
-
 CAPTURE_PATHS = ("path", "cache_dir")  # keys of [capture] that are relative to the site's file
 
 

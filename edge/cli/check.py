@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +20,7 @@ from edge.errors import CaptureError, ConfigError, EdgeError, UplinkError
 from edge.outbox import Outbox
 from edge.types import Backend, Field, Frame, Model
 from edge.uplink.credentials import load as load_credentials
+from edge.uplink.mqtt import Connected, Connection, LinkDownError, Lost
 
 HELP = "prove that configuration, model, GStreamer, broker and outbox work"
 
@@ -149,19 +148,23 @@ def _outbox(site: Site) -> str:
 
 
 def _broker(site: Site) -> str:
-    """A TCP connection and, where configured, the TLS handshake with our own certificate."""
-    broker, address = site.uplink, f"{site.uplink.host}:{site.uplink.port}"
-    credentials = load_credentials(broker)
+    """A whole MQTT 5 greeting with the configured credentials; nothing is published."""
+    connection = Connection(site.uplink, load_credentials(site.uplink), f"{site.config.device}-check")
     try:
-        with socket.create_connection((broker.host, broker.port), BROKER_WITHIN_S) as plain:
-            if credentials.tls is None:
-                return f"{address} answers, without TLS"
-            with credentials.tls.wrap_socket(plain, server_hostname=broker.host) as secure:
-                return f"{address} answers, {secure.version()}"
-    except ssl.SSLError as exc:
-        raise UplinkError(f"{address}: TLS: {exc.reason or exc}") from exc
-    except OSError as exc:
-        raise UplinkError(f"{address}: {exc.strerror or exc}") from exc
+        connection.open()
+        deadline = time.monotonic() + BROKER_WITHIN_S
+        while time.monotonic() < deadline:
+            for happening in connection.step(0.1):
+                if isinstance(happening, Lost):
+                    raise UplinkError(happening.fault.text)
+                if isinstance(happening, Connected):
+                    tls = "with TLS" if site.uplink.tls else "without TLS"
+                    return f"{site.uplink.host}:{site.uplink.port} accepts us, {tls}"
+    except LinkDownError as exc:
+        raise UplinkError(str(exc)) from exc
+    finally:
+        connection.close()
+    raise UplinkError(f"{site.uplink.host}:{site.uplink.port} takes the connection but does not answer MQTT")
 
 
 def _print(rows: list[Row]) -> None:
