@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 
 from edge.types import Struct
 
@@ -95,7 +96,7 @@ class Broker(Struct, frozen=True, kw_only=True):
         if isinstance(exc, ssl.SSLEOFError):
             return self.unreachable(ConnectionResetError())
         if isinstance(exc, ssl.SSLError):
-            return self.said(str(exc))
+            return self._tls_fault(str(exc)) or self.fault(f"TLS: {exc}")
         if isinstance(exc, socket.gaierror | UnicodeError):
             return self.fault("its name cannot be resolved: correct uplink.host, or the network's DNS")
         if isinstance(exc, ConnectionRefusedError):
@@ -106,10 +107,19 @@ class Broker(Struct, frozen=True, kw_only=True):
             return self.fault("it hung up during the TLS handshake: does uplink.port speak TLS?")
         return self.fault(str(exc))
 
-    def said(self, error: str) -> Fault:
-        """The connection ended with this error text ("" when it just ended)."""
+    def ended(self, errors: Sequence[str], *, accepted: bool) -> Fault:
+        """A connection that was open ended with these error texts (none: it was just closed); `accepted`: after its
+        CONNACK."""
+        for error in errors:
+            if fault := self._tls_fault(error):
+                return fault
+        detail = f" ({errors[0]})" if errors else ""
+        if accepted:
+            return self.fault(f"connection lost{detail}")
+        return self.fault(
+            f"hung up before it answered{detail}: is it an MQTT broker, does it want a client certificate?"
+        )
+
+    def _tls_fault(self, error: str) -> Fault | None:
         plain = error.lower().replace("_", " ")
-        for words, text in _TLS_WORDS:
-            if words in plain:
-                return self.fault(text, permanent=True)
-        return self.fault(f"connection lost ({error})" if error else "closed the connection")
+        return next((self.fault(text, permanent=True) for words, text in _TLS_WORDS if words in plain), None)

@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -117,12 +117,13 @@ class Connection:
         self.broker = broker_of(config)
         self._session_expiry_s = session_expiry_s
         self._events: list[Happening] = []
-        self._why: list[Fault] = []  # first entry: the reason of the end
+        self._why: list[Fault] = []  # first entry: the reason of the end, from the broker or from us
+        self._errors: list[str] = []  # what paho logged: the end in the words of the socket or of TLS
         self._unanswered: set[int] = set()
         self._receive_maximum = _DEFAULT_RECEIVE_MAXIMUM
         self._silence_s = CONNECT_TIMEOUT_S
         self._heard_s = time.monotonic()
-        self._dropped = self._over = False
+        self._accepted = self._dropped = self._over = False
         self._client = self._make_client(credentials, client_id, will)
 
     def _make_client(self, credentials: Credentials, client_id: str, will: Will | None) -> paho.Client:
@@ -141,7 +142,8 @@ class Connection:
             client.tls_set_context(credentials.tls)
         if will:
             client.will_set(will.topic, will.payload, qos=_QOS, retain=True)
-        _report_to(client, self._events, self._why, self.broker, self._config.keepalive_s)
+        reports = _Reports(self._events, self._why, self._errors)
+        _report_to(client, reports, self.broker, self._config.keepalive_s)
         return client
 
     def open(self) -> None:
@@ -175,7 +177,8 @@ class Connection:
             self._listen()
         if self._gone() and not self._over:
             self._over = True
-            events.append(Lost(fault=self._why[0] if self._why else self.broker.said("")))
+            fault = self._why[0] if self._why else self.broker.ended(self._errors, accepted=self._accepted)
+            events.append(Lost(fault=fault))
         return events
 
     def _gone(self) -> bool:
@@ -204,6 +207,7 @@ class Connection:
 
     def _note(self, event: Happening) -> None:
         if isinstance(event, Connected):
+            self._accepted = True
             self._receive_maximum = event.receive_maximum
             self._silence_s = _SILENCE * event.keepalive_s if event.keepalive_s else math.inf
             if event.maximum_qos < _QOS:
@@ -288,10 +292,18 @@ def _decrypted(sock: Any) -> bool:
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
-def _report_to(
-    client: paho.Client, events: list[Happening], why: list[Fault], broker: Broker, keepalive_s: int
-) -> None:
+class _Reports(NamedTuple):
+    """A connection's lists, for the callbacks to append to."""
+
+    events: list[Happening]
+    why: list[Fault]
+    errors: list[str]
+
+
+def _report_to(client: paho.Client, reports: _Reports, broker: Broker, keepalive_s: int) -> None:
     """Callbacks that only append. They hold no `Connection`, so that one dies, and closes, with its last reference."""
+
+    events, why, errors = reports
 
     def on_connect(
         _client: Any, _data: Any, flags: paho.ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -314,7 +326,7 @@ def _report_to(
 
     def on_log(_client: Any, _data: Any, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:  # the only place where paho names the TLS or socket error of a read or write
-            why.append(broker.said(text.partition(": ")[2] or text))
+            errors.append(text.partition(": ")[2] or text)
 
     def on_publish(_client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
         events.append(Answered(mid=mid, code=reason.value, name=reason.getName()))

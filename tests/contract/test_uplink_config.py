@@ -139,7 +139,7 @@ def test_socket_and_lock_that_cannot_be_made(tmp_path: Path) -> None:
         (ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca"), "does not know the CA", True),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "does not speak TLS", True),
         (ssl.SSLError(1, "[SSL: SSLV3_ALERT_CERTIFICATE_EXPIRED]"), "our certificate /c.pem has expired", True),
-        (ssl.SSLError(1, "something new"), "something new", False),
+        (ssl.SSLError(1, "something new"), "TLS: something new", False),
     ],
 )
 def test_faults_are_one_line_that_names_the_broker(exc: Exception, text: str, permanent: bool) -> None:
@@ -148,6 +148,16 @@ def test_faults_are_one_line_that_names_the_broker(exc: Exception, text: str, pe
     assert text in fault.text
     assert "\n" not in fault.text
     assert fault.permanent is permanent
+
+
+def test_how_a_connection_ended() -> None:
+    broker = Broker(host="b", port=1, cert="/c.pem")
+    assert broker.ended([], accepted=True).text == "broker b:1: connection lost"
+    assert broker.ended(["reset"], accepted=True).text == "broker b:1: connection lost (reset)"
+    assert "hung up before it answered (EOF): is it an MQTT broker" in broker.ended(["EOF"], accepted=False).text
+    alert = broker.ended(["Broken pipe", "[SSL] tlsv13 alert certificate required"], accepted=False)
+    assert "it wants a client certificate" in alert.text
+    assert alert.permanent
 
 
 def test_reason_codes() -> None:
