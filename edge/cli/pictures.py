@@ -73,7 +73,8 @@ def _in_tile(box: Box, field: Field) -> Box:
 
 def _caption(draw: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None:
     quality = tile.moment.quality
-    view = f"{quality.view.value} {quality.reason}".strip() if quality else ""
+    words = dict.fromkeys((quality.view.value, quality.reason)) if quality else {}
+    view = " ".join(words).replace("_", " ")
     draw.text((x, y), f"{tile.moment.media_ns / 1e9:.2f} s  {view}", fill=MUTED, font=_font(12))
     scores = ", ".join(f"{found.label} {found.score:.2f}" for found in tile.moment.detections[:3])
     alerts = "; ".join(alert.text for alert in tile.alerts)
@@ -152,13 +153,16 @@ def _scores(draw: ImageDraw.ImageDraw, scenes: Sequence[Scene], at: At, y: int) 
 
 def _alerts(draw: ImageDraw.ImageDraw, events: Sequence[Event], end_ns: int, at: At, y: int) -> None:
     _label(draw, "alerts", y)
+    free = 0.0  # a word only where the last one has ended
     for number, raised in enumerate(events):
         if not isinstance(raised, Alert):
             continue
         over = (e.media_ns for e in events[number:] if isinstance(e, AlertCleared) and _same(e, raised))
         draw.rectangle((at(raised.media_ns), y + 4, at(next(over, end_ns)), y + BAND_PX - 4), outline=ALARM)
         draw.rectangle((at(raised.media_ns), y, at(raised.media_ns) + 3, y + BAND_PX), fill=ALARM)
-        draw.text((at(raised.media_ns) + 7, y + 4), raised.kind, fill=INK, font=_font(12))
+        if at(raised.media_ns) >= free:
+            draw.text((at(raised.media_ns) + 7, y + 4), raised.kind, fill=INK, font=_font(12))
+            free = at(raised.media_ns) + 12 + draw.textlength(raised.kind, font=_font(12))
 
 
 def _same(cleared: AlertCleared, raised: Alert) -> bool:
