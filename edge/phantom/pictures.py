@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from edge.phantom import growth
 from edge.phantom.anatomy import FOLDS, PERIOD, Paris, Polyp, Wall
+from edge.phantom.effects import draw_bubble
 from edge.phantom.optics import SHAPES, Optics
-from edge.phantom.renderer import Light, Renderer
+from edge.phantom.renderer import Light, Renderer, Shot
 from edge.phantom.tube import Camera
 
 PER_WALL = 24  # a new wall takes seconds, a new camera a fraction of one
@@ -54,11 +55,12 @@ def _picture(rng: np.random.Generator, renderer: Renderer) -> Picture:
         bend=(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.12, 0.12))),
     )
     light = Light(
-        exposure=float(rng.uniform(0.34, 0.60)),
+        exposure=float(rng.uniform(0.34, 0.60) if rng.random() < 0.9 else rng.uniform(0.60, 0.80)),
         balance=(float(rng.uniform(0.94, 1.04)), float(rng.uniform(0.86, 1.06)), float(rng.uniform(0.75, 1.10))),
         gloss=float(rng.uniform(0.2, 1.2)),
     )
     shot = renderer.shoot(camera, polyps, light)
+    _sprinkle(rng, shot)
     return _framed(renderer.optics, _worn(rng, shot.rgb, renderer.optics.mask), shot.label > 0)
 
 
@@ -79,6 +81,20 @@ def _polyps(rng: np.random.Generator, camera_z: float, theta: float) -> tuple[Po
         ahead = float(rng.triangular(0.3, 0.6, 1.9))
         made.append(growth.polyp(rng, number, paris, at, camera_z + ahead, float(rng.uniform(0.7, 1.7))))
     return tuple(made)
+
+
+def _sprinkle(rng: np.random.Generator, shot: Shot) -> None:
+    """In some pictures, clusters of bubbles on the mucosa: round and glossy, but no polyps."""
+    height, width = shot.label.shape
+    if rng.random() < 0.6:
+        return
+    for _ in range(int(rng.integers(1, 4))):
+        centre, spread = rng.uniform((0, 0), (width, height)), rng.uniform(0.02, 0.12) * height
+        for _ in range(int(rng.integers(1, 14))):
+            x, y = rng.normal(centre, spread).tolist()
+            radius = float(np.clip(rng.lognormal(2.0, 0.5), 2, 26)) * height / 480
+            if 0 <= x < width and 0 <= y < height and not shot.label[int(y), int(x)]:
+                draw_bubble(shot.rgb, x, y, radius)
 
 
 def _worn(rng: np.random.Generator, rgb: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

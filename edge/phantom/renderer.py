@@ -17,9 +17,10 @@ from edge.types import Struct
 
 FILM = np.float32(3.0)  # slope of the fluid's surface / slope of the mucosa's
 AHEAD = (-1.8, 4.0)  # polyps this far along the tube from the camera are looked at, radii
+VEIL = (0.055, 0.024, 0.018)  # light scattered in the lens: no part of the picture is quite black
 STRIP = 32
 SAMPLE = np.s_[::4, ::4]  # the exposure is measured on every fourth pixel
-DUSK, DARK = 2.1, 3.1  # radii: where the light begins to fade, and where it ends
+DUSK, DARK = 1.8, 3.7  # radii: where the light begins to fade, and where it ends
 SHOWN = 2.8  # radii: a polyp beyond is too dark to be seen
 PER_ROW, PER_COLUMN = np.float32(ATLAS[0] / PERIOD), np.float32(ATLAS[1] / math.tau)
 
@@ -105,7 +106,7 @@ class Renderer:
             channel[window][seen] = 1 + head * np.float32(factor - 1)
         material.grain[window][seen] = 0.8 + head * np.float32(body.polyp.grain)
         material.shade[window][seen] = 1
-        material.wet[window][seen] = 1.5
+        material.wet[window][seen] = 2.0
         material.label[window][seen] = body.polyp.id
 
     def _light(self, surface: Surface, material: Material, light: Light) -> NDArray[np.uint8]:
@@ -133,7 +134,7 @@ class Renderer:
             for index in range(3):
                 gain_of = np.float32(-1.15 / 255 * light.balance[index])
                 exposed = colour[index][part] * material.tint[index][part] * (deep if index else lit) * gain_of
-                tone = 255 - 255 * cv2.exp(exposed - glance)
+                tone = 255 - 255 * cv2.exp(exposed - glance - np.float32(VEIL[index] * 2 * light.exposure))
                 np.multiply(tone.astype(np.uint8), inside, out=planes[index][part])
         return np.asarray(cv2.merge(planes), np.uint8)
 
@@ -158,7 +159,8 @@ class Renderer:
         lit /= square + np.float32(0.10)
         # Light that scattered inside the mucosa and between the walls: soft, red, and never quite zero.
         lit += np.float32(0.08) / (square + 1)
-        lit *= material.shade[part] * np.clip((DARK - distance) / (DARK - DUSK), 0.03, 1)
+        fade = np.clip((DARK - distance) / (DARK - DUSK), 0.2, 1)
+        lit *= material.shade[part] * fade * fade
         wet = wetness * (material.wet[part] * np.float32(1 / 255))
         # The film of fluid is bumpier than the tissue under it: glints are small, sharp and in clusters.
         mirror = (normal - FILM * lean) / np.sqrt(1 + FILM * FILM * steep)
