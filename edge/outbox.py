@@ -59,8 +59,7 @@ PRAGMA user_version = {_SCHEMA_VERSION};
 """
 _INSERT = "INSERT INTO outbox (seq, channel, id, committed_at, payload) VALUES (?, ?, ?, ?, ?)"
 
-_WRITER_WAIT_S = 1.0  # core has frames to look at: better a typed "not now" than a long wait
-_READER_WAIT_S = 5.0
+_LOCK_WAIT_S = 1.0  # core has frames to look at: better a typed "not now" than a long wait
 _WAL_BYTES = 2 << 20  # kept allocated: a commit that finds the disk full still has room to land in
 # The reader checkpoints early and the writer late, so that in ordinary times no `put` ever pays for a checkpoint.
 _READER_CHECKPOINT_PAGES = 64
@@ -225,7 +224,7 @@ class OutboxReader:
         if not path.exists():
             raise OutboxBrokenError(f"outbox {path}: not there yet; core makes it when it starts")
         with _explained(path):
-            db = _connect(path, mode="rw", wait_s=_READER_WAIT_S)
+            db = _connect(path, mode="rw", wait_s=_LOCK_WAIT_S)
             try:
                 _check_version(path, db, ours=False)
                 db.execute("PRAGMA synchronous = NORMAL")
@@ -295,7 +294,7 @@ def _open_checked(path: Path, max_bytes: int, mark: int) -> sqlite3.Connection:
     with _explained(path):
         if not path.exists() or path.stat().st_size == 0:
             _create(path, max_bytes, mark)
-        db = _connect(path, mode="rw", wait_s=_WRITER_WAIT_S)
+        db = _connect(path, mode="rw", wait_s=_LOCK_WAIT_S)
         try:
             _check_version(path, db, ours=mark > 0)
             db.execute("PRAGMA synchronous = FULL")
@@ -325,6 +324,7 @@ def _create(path: Path, max_bytes: int, mark: int) -> None:
                 raise
             log.warning("outbox %s: no room to reserve %d bytes now; a full disk can stop it later", path, max_bytes)
             _build(new, mark, 0)
+        new.chmod(0o660)  # core and uplink are two users of one group; SQLite gives the WAL the same mode
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(path)

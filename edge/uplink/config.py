@@ -30,7 +30,9 @@ class UplinkConfig(Struct, frozen=True, kw_only=True):
     username: str = ""
     password_file: str = ""
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "endoedge"
-    keepalive_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 15  # a frozen broker is noticed after 1.5 times this
+    keepalive_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = (
+        15  # a frozen broker is noticed after 1.5 times this (2 s at least)
+    )
     window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 32  # messages under way at once, per topic
 
     # "broker": the broker's PUBACK is a delivery. "subscriber": only the consumer's own acknowledgement is (a message

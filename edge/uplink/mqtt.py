@@ -30,7 +30,8 @@ from edge.uplink.credentials import Credentials
 from edge.uplink.faults import Broker, Fault
 
 CONNECT_TIMEOUT_S = 5.0  # TCP, then TLS, then CONNACK: each
-_SILENCE = 1.5  # times the keepalive: paho pings after one, and alone would wait for two
+# A broker that says nothing for this long is gone. paho pings after one keepalive and alone would wait for two.
+_SILENCE, _SILENCE_MIN_S = 1.5, 2.0  # times the keepalive, and more than the keepalive by
 _QOS = 1
 _MAXIMUM_PACKET = 1 << 20  # nobody has a reason to send us more
 _DEFAULT_RECEIVE_MAXIMUM = 65535  # MQTT 5's, for a broker that names none
@@ -209,7 +210,8 @@ class Connection:
         if isinstance(event, Connected):
             self._accepted = True
             self._receive_maximum = event.receive_maximum
-            self._silence_s = _SILENCE * event.keepalive_s if event.keepalive_s else math.inf
+            keepalive_s = event.keepalive_s or math.inf
+            self._silence_s = max(_SILENCE * keepalive_s, keepalive_s + _SILENCE_MIN_S)
             if event.maximum_qos < _QOS:
                 self._fail(self.broker.refused(0x9B, "QoS not supported"))
         elif isinstance(event, Answered):

@@ -289,10 +289,13 @@ class _Uplink:
         now_s = time.monotonic()
         room = min(lane.room(now_s), connection.credit())
         response_topic = self._topics.ack if self._confirm else ""
-        for row in reader.pending(room, lane.cursor, name) if room else ():
+        for row in reader.pending(room + len(lane.done), lane.cursor, name) if room else ():
             if row.seq in lane.done:
                 lane.cursor = row.seq
                 continue
+            if not room:
+                break
+            room -= 1
             mid = connection.publish(
                 self._topics.of(name), row.payload, response_topic=response_topic, correlation=row.id.encode()
             )

@@ -3,7 +3,9 @@ status file says what is wrong meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -62,6 +64,26 @@ def test_outbox_replaced_by_core(broker: Broker, tmp_path: Path) -> None:
         box.put([alert(2)])
         inbox.wait_numbers([1, 2])
         box.wait_status(lambda s: s.depth == 0 and s.delivered == 2, "the new file emptied")
+
+
+def test_delivered_but_not_deletable(broker: Broker, tmp_path: Path) -> None:
+    """Somebody keeps the outbox locked: what has arrived is not sent again, not even after a reconnect."""
+    box = Box(tmp_path, broker.port)
+    with consumer(box.config) as inbox, box.outbox() as outbox, box.uplink():
+        box.wait_status(lambda s: s.connected, "connected")
+        with contextlib.closing(sqlite3.connect(box.outbox_path, isolation_level=None)) as other:
+            outbox.put([alert(n) for n in range(100)])
+            other.execute("BEGIN IMMEDIATE")
+            inbox.wait_numbers(range(100))
+            box.wait_status(lambda s: "another process kept it locked" in s.last_error, "the reason")
+            broker.kill()
+            broker.start()
+            box.wait_status(lambda s: s.connects == 2, "reconnected")
+            other.execute("ROLLBACK")
+        status = box.wait_status(lambda s: s.depth == 0 and s.delivered == 100 and not s.last_error, "deleted")
+        assert status.sent == 100
+        assert status.republished <= box.config.window
+        assert inbox.duplicates <= box.config.window
 
 
 def test_nobody_subscribes(broker: Broker, tmp_path: Path) -> None:

@@ -233,6 +233,9 @@ def test_all_its_room_is_taken_at_once(path: Path, max_bytes: int) -> None:
     with writer(path, max_bytes):
         assert path.stat().st_size == max_bytes // 4096 * 4096
         assert path.stat().st_blocks * 512 >= path.stat().st_size
+        assert {file.stat().st_mode & 0o777 for file in path.parent.glob("outbox.db*") if file.suffix != ".mark"} == {
+            0o660
+        }
 
 
 def test_cap_too_small(path: Path) -> None:
