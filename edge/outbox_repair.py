@@ -87,13 +87,14 @@ def readable_messages(damaged: Path, scratch: Path) -> list[Message]:
     finally:
         for name in (scratch, wal_path(scratch), scratch.with_name(scratch.name + "-shm")):
             name.unlink(missing_ok=True)
-    return list(found.values())
+    return [found[seq] for seq in sorted(found)]
 
 
 def _readable_payloads(path: Path) -> Iterator[bytes]:
-    """Payloads in order of seq, up to the first one that SQLite cannot reach."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
-        yield from (row[0] for row in db.execute("SELECT payload FROM outbox NOT INDEXED ORDER BY seq"))
+    """From both ends, each up to the first page that SQLite cannot read; the same ones twice where all is readable."""
+    for order in ("ASC", "DESC"):
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
+            yield from (row[0] for row in db.execute(f"SELECT payload FROM outbox NOT INDEXED ORDER BY seq {order}"))
 
 
 def read_mark(path: Path) -> int:

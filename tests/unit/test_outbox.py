@@ -255,12 +255,9 @@ def test_read_only(small_disk: Path) -> None:
         Outbox.open(path, DEVICE, BYTES)
 
 
-def test_folder_missing(tmp_path: Path) -> None:
+def test_path_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(OutboxBrokenError, match=r"nowhere/outbox\.db: cannot be opened: the folder must exist"):
         Outbox.open(tmp_path / "nowhere" / "outbox.db", DEVICE, BYTES)
-
-
-def test_path_is_a_folder(tmp_path: Path) -> None:
     with pytest.raises(OutboxBrokenError, match=r"cannot be read: Is a directory"):
         Outbox.open(tmp_path, DEVICE, BYTES)
 
@@ -312,16 +309,15 @@ def test_creation_was_interrupted(path: Path) -> None:
 
 def test_damaged_pages(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Back with what can be read, above all old seqs; the damaged file is kept as it was, and named."""
-    with writer(path) as outbox, reader(path) as uplink:
+    with writer(path) as outbox:
         ids = {m.id: m.seq for m in outbox.put([alert(n) for n in range(500)])}
-        assert uplink.depth() == 500
     content = bytearray(path.read_bytes())
     middle = content.index(b'"seq":250,') // 4096 * 4096
     content[middle : middle + 8192] = os.urandom(8192)
     path.write_bytes(content)
     with writer(path) as outbox, reader(path) as uplink:
         carried = {row.id: row.seq for row in uplink.pending(1000)}
-        assert 0 < len(carried) < 500
+        assert 400 < len(carried) < 500
         assert carried.items() <= ids.items()
         assert outbox.put([alert(1)])[0].seq > 500
     (aside,) = path.parent.glob("outbox.db.corrupt-*Z")
