@@ -122,7 +122,7 @@ class Renderer:
         mean = cv2.mean(lit * colour[0][SAMPLE], self.optics.mask[SAMPLE].copy())[0] / 255 * 0.62
         gain = np.float32(-math.log(1 - light.exposure) / max(mean, 1e-4))
         planes = [np.empty(surface.z.shape, np.uint8) for _ in range(3)]
-        for top in range(0, surface.z.shape[0], STRIP):  # strips stay in the cache: twice as fast as whole planes
+        for top in range(0, surface.z.shape[0], STRIP):  # strips stay in the cache: 1.1 times as fast
             part = np.s_[top : top + STRIP, :]
             lit, glance = radiance(part)
             lit *= gain

@@ -102,7 +102,7 @@ class Tube:
         z, swing, distance, inward = split(pick(surface, column, step))
         theta = phi + swing
         z += np.float32(camera.z)
-        return Surface(z, theta, distance, inward, split(pick(view, column, step)))
+        return Surface(z, theta, distance, inward, split(pick(view, column, step))[:3])
 
     def _columns(self, camera: Camera, polyps: tuple[Polyp, ...]) -> tuple[Plane, Plane, Plane]:
         """(z, theta - phi, distance, inward), the view direction, and `hit`: (angle, column) -> step met first.
@@ -158,6 +158,7 @@ class Tube:
         normal = cv2.magnitude(around, s * s_z)
         along = np.sqrt(1 + s_z * s_z)
         parts = [-s * s_phi / around * near, -(s * s_z + ahead) / along * near, s * (s - ahead * s_z) / normal * near]
+        parts.append(distance)  # unused: OpenCV looks up four channels twice as fast as three
         return plane(cv2.merge(parts))
 
     def _first_hit(self, s: Plane) -> Plane:
