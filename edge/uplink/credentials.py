@@ -1,4 +1,4 @@
-"""What proves who we are, read once at start. Everything that retrying cannot mend is an UplinkError here."""
+"""What proves who we are: the files that `[uplink]` names. What retrying cannot mend in them is an UplinkError."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from edge.outbox import CHANNELS, OutboxReader
 from edge.uplink import credentials
 from edge.uplink.backoff import Backoff
 from edge.uplink.config import Name, UplinkConfig
-from edge.uplink.credentials import Credentials
 from edge.uplink.delivery import Lane, Rules
 from edge.uplink.faults import Fault
 from edge.uplink.local import Bell, alone, now_rfc3339, replace
@@ -58,9 +57,9 @@ def run(
         msgspec.convert(device, Name)
     except msgspec.ValidationError as exc:
         raise UplinkError(f"device {device!r}: must be 1 to 64 of A-Z a-z 0-9 _ . -, it is part of topics") from exc
-    who = credentials.load(config)
+    credentials.load(config)
     with alone(outbox_path), contextlib.closing(Bell(notify_socket)) as bell:
-        uplink = _Uplink(config, who, device, outbox_path, status_path, telemetry_path, bell)
+        uplink = _Uplink(config, device, outbox_path, status_path, telemetry_path, bell)
         try:
             while not stop.is_set():
                 uplink.turn()
@@ -75,14 +74,13 @@ class _Uplink:
     def __init__(
         self,
         config: UplinkConfig,
-        who: Credentials,
         device: str,
         outbox_path: Path,
         status_path: Path,
         telemetry_path: Path | None,
         bell: Bell,
     ) -> None:
-        self._config, self._who, self._device, self._bell = config, who, device, bell
+        self._config, self._device, self._bell = config, device, bell
         self._outbox_path, self._status_path, self._telemetry_path = outbox_path, status_path, telemetry_path
         self._confirm = config.confirm == "subscriber"
         rules = Rules(config.window, config.require_subscriber, config.confirm_timeout_s if self._confirm else None)
@@ -139,11 +137,14 @@ class _Uplink:
         if self._connection is not None or time.monotonic() < self._connect_at_s:
             return
         will = Will(topic=self._topics.state, payload=self._state(online=False, reason="lost"))
-        self._connection = Connection(self._config, self._who, self._config.client_id or self._device, will=will)
         try:
+            who = credentials.load(self._config)  # each time: somebody may have renewed them
+            self._connection = Connection(self._config, who, self._config.client_id or self._device, will=will)
             self._connection.open()
         except LinkDownError as exc:
             self._on_lost(Lost(fault=exc.fault))
+        except UplinkError as exc:
+            self._on_lost(Lost(fault=Fault(text=str(exc), permanent=True)))
 
     def _listen(self, timeout_s: float) -> None:
         if self._connection is None:
