@@ -6,19 +6,23 @@ The video is encoded by a `gst-launch-1.0` process that is fed raw frames: this 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import multiprocessing
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import IO, TypeVar
 
 import msgspec
 
 from edge.errors import ConfigError, EdgeError
-from edge.phantom.film import render
+from edge.phantom.effects import Picture
+from edge.phantom.film import frame, render
 from edge.phantom.optics import Optics
 from edge.phantom.script import VERSION, Header, Script, Truth
 from edge.types import Struct
@@ -33,6 +37,9 @@ NEEDED = {
     "h264parse": "gstreamer1.0-plugins-bad",
     "matroskamux": "gstreamer1.0-plugins-good",
 }  # element -> the Debian package that has it
+MOST_WORKERS = 8
+WORTH_WORKERS = 100  # frames: a worker takes seconds to start
+BLOCK = 64  # frames
 ENCODER_S = 120.0  # for the encoder to finish its file after the last frame
 
 
@@ -52,7 +59,7 @@ def write_clip(script: Script, video: Path, truth: Path, progress: Progress | No
     with _draft(video) as video_draft, _draft(truth) as truth_draft:
         with truth_draft.open("wb") as lines, _encoder(script, video_draft) as frames:
             lines.write(msgspec.json.encode(header) + b"\n")
-            for rgb, known in render(script):
+            for rgb, known in _rendered(script):
                 frames.write(rgb.tobytes())
                 lines.write(msgspec.json.encode(msgspec.structs.replace(known, field=())) + b"\n")
                 if progress is not None:
@@ -60,6 +67,19 @@ def write_clip(script: Script, video: Path, truth: Path, progress: Progress | No
         # The truth first: whoever finds the video finds its truth too.
         truth_draft.replace(truth)
         video_draft.replace(video)
+
+
+def _rendered(script: Script) -> Iterator[tuple[Picture, Truth]]:
+    """All frames in order, drawn by as many processes as there are processors when that is worth starting them."""
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    if workers == 1 or script.frames < WORTH_WORKERS:
+        yield from render(script)
+        return
+    # Not forked: the caller may have threads, a progress bar's for one.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for first in range(0, script.frames, BLOCK):  # in blocks, so that finished frames never pile up
+            block = range(first, min(first + BLOCK, script.frames))
+            yield from pool.map(functools.partial(frame, script), block, chunksize=BLOCK // (2 * workers))
 
 
 def ensure_clip(script: Script, cache_dir: Path, progress: Progress | None = None) -> Clip:
