@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the JSON Schemas of what leaves the box to docs/schemas/, from the types themselves.
+"""Write the JSON Schemas of what leaves the box, and of both configuration files, to docs/schemas/, from the types.
 
 tools/schemas.py            # write
 tools/schemas.py --check    # exit 1 and name the files that are not current
@@ -8,6 +8,7 @@ tools/schemas.py --check    # exit 1 and name the files that are not current
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -18,7 +19,11 @@ sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
 
+from edge import config  # noqa: E402
+from edge.config import PipelineConfig, SiteConfig  # noqa: E402
+from edge.decide.config import RulesConfig  # noqa: E402
 from edge.types import Message  # noqa: E402
+from edge.uplink.config import UplinkConfig  # noqa: E402
 from edge.uplink.wire import Ack, State, Telemetry  # noqa: E402
 
 PAYLOADS: dict[str, type[Any]] = {"message": Message, "state": State, "telemetry": Telemetry, "ack": Ack}
@@ -27,10 +32,57 @@ FOLDER = ROOT / "docs" / "schemas"
 
 
 def schema(name: str) -> str:
-    """The JSON Schema of one payload, as text."""
+    """The JSON Schema of one payload or configuration file, as text."""
+    document = CONFIGS[name]() if name in CONFIGS else _payload(name)
+    return json.dumps({"$schema": DRAFT, **document}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _payload(name: str) -> dict[str, Any]:
     (top,), definitions = msgspec.json.schema_components([PAYLOADS[name]], ref_template="#/definitions/{name}")
-    document = {"$schema": DRAFT, "allOf": [top], "definitions": _draft_07(definitions)}
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return {"allOf": [top], "definitions": _draft_07(definitions)}
+
+
+def _site() -> dict[str, Any]:
+    """`endoedge.toml`: what [capture] and [infer] may say depends on the part that they choose."""
+    parts = {key: _parts(f"edge.{key}", selector) for key, selector in (("capture", "source"), ("infer", "backend"))}
+    return _file(SiteConfig, {**parts, "uplink": [(UplinkConfig, {})]})
+
+
+def _pipeline() -> dict[str, Any]:
+    """`pipelines/NAME.toml`: the rules' tables come from the rules' own configuration."""
+    document = _file(PipelineConfig, {"heads": _parts("edge.heads", "kind")})
+    (rules,), definitions = msgspec.json.schema_components([RulesConfig], ref_template="#/definitions/{name}")
+    definitions = _draft_07(definitions)
+    top = definitions.pop(rules["$ref"].rpartition("/")[2])
+    properties = document["definitions"]["PipelineConfig"]["properties"]
+    properties["heads"] = {"type": "array", "items": properties["heads"]}
+    properties.update(top["properties"])
+    document["definitions"].update(definitions)
+    return document
+
+
+def _parts(package: str, selector: str) -> list[tuple[type[Any], dict[str, str]]]:
+    names = config.part_names(package)
+    return [(importlib.import_module(f"{package}.{name}").Config, {selector: name}) for name in names]
+
+
+def _file(kind: type[Any], tables: dict[str, list[tuple[type[Any], dict[str, str]]]]) -> dict[str, Any]:
+    """`kind`'s schema, with each table in `tables` one of the given structs, chosen by a constant key."""
+    (top,), definitions = msgspec.json.schema_components([kind], ref_template="#/definitions/{name}")
+    for table, choices in tables.items():
+        shapes = []
+        for struct, constants in choices:
+            (ref,), own = msgspec.json.schema_components([struct], ref_template="#/definitions/{name}")
+            shape = own.pop(ref["$ref"].rpartition("/")[2])
+            shape["properties"] |= {key: {"const": value} for key, value in constants.items()}
+            shape["required"] = [*constants, *shape.get("required", [])]
+            shapes.append(shape)
+            definitions |= own
+        definitions[kind.__name__]["properties"][table] = shapes[0] if len(shapes) == 1 else {"oneOf": shapes}
+    return {"allOf": [top], "definitions": _draft_07(definitions)}
+
+
+CONFIGS = {"endoedge.toml": _site, "pipeline.toml": _pipeline}
 
 
 def _draft_07(node: Any) -> Any:
@@ -48,7 +100,7 @@ def _draft_07(node: Any) -> Any:
 
 def stale() -> list[Path]:
     """Files whose content is not what the types say now."""
-    files = {FOLDER / f"{name}.schema.json": schema(name) for name in PAYLOADS}
+    files = {FOLDER / f"{name}.schema.json": schema(name) for name in (*PAYLOADS, *CONFIGS)}
     return [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
 
 
