@@ -4,7 +4,8 @@ Core owns an `Outbox` (writer); the uplink, another process, owns an `OutboxRead
 thread that opened it (sqlite3 enforces it). An event is *committed* when `put` returns: WAL + synchronous=FULL, so
 it survives a power cut. The wake-up datagram that follows is a courtesy; a reader polls as well.
 
-Beside `NAME` live `NAME-wal` and `NAME-shm` (SQLite's) and `NAME.mark`, which holds a number no `seq` has reached.
+Beside `NAME` live `NAME-wal` and `NAME-shm` (SQLite's), `NAME.lock` (whose turn it is to write) and `NAME.mark`, which
+holds a number no `seq` has passed.
 A damaged outbox is moved to `NAME.corrupt-<time>` untouched; a new one starts above the mark, so `seq` stays strictly
 increasing, and every message that can still be read is carried over under its own id and seq.
 """
@@ -25,6 +26,7 @@ import msgspec
 from ulid import ULID
 
 from edge.errors import OutboxBrokenError, OutboxError, OutboxFullError
+from edge.outbox_lock import turn
 from edge.outbox_repair import (
     OutboxDamagedError,
     look_at_header,
@@ -180,7 +182,7 @@ class Outbox:
         """
         if not events:
             return []
-        with _explained(self._path), _transaction(self._db):
+        with _explained(self._path), _transaction(self._path, self._db):
             if _identity(self._path) != self._file:  # or the messages would go to a file that nobody will ever read
                 raise OutboxBrokenError(f"outbox {self._path}: was removed or replaced while in use")
             (last,) = self._db.execute("SELECT seq FROM sqlite_sequence").fetchone()
@@ -246,7 +248,7 @@ class OutboxReader:
         """Forget delivered messages; unknown seqs are ignored. After an error none is deleted: try again."""
         if not seqs:
             return
-        with _explained(self._path), _transaction(self._db):
+        with _explained(self._path), _transaction(self._path, self._db):
             self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
 
     def depth(self) -> int:
@@ -270,16 +272,17 @@ class OutboxReader:
 
 
 @contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def _transaction(path: Path, db: sqlite3.Connection) -> Iterator[None]:
     """All or nothing. IMMEDIATE: the write lock is taken before anything is read."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:  # SQLite rolls back by itself after some errors
-            db.execute("ROLLBACK")
-        raise
+    with turn(path, _LOCK_WAIT_S):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:  # SQLite rolls back by itself after some errors
+                db.execute("ROLLBACK")
+            raise
 
 
 def _values(message: Message) -> tuple[int, str, str, str, bytes]:
@@ -304,7 +307,7 @@ def _open_checked(path: Path, max_bytes: int, mark: int) -> sqlite3.Connection:
             (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise OutboxDamagedError(f"outbox {path}: is damaged ({verdict.splitlines()[-1]})")
-            with _transaction(db):  # a read-only file says so now and not at the first alert
+            with _transaction(path, db):  # a read-only file says so now and not at the first alert
                 db.execute("UPDATE sqlite_sequence SET seq = seq")
             _reserve_wal(path)
         except BaseException:
@@ -377,7 +380,7 @@ def _carry_over(old: Path, path: Path, db: sqlite3.Connection) -> None:
     """Copy what can still be read of the damaged file into the new one, each message under its own id and seq."""
     messages = readable_messages(old, scratch=path.with_name(path.name + ".salvage"))
     try:
-        with _transaction(db):
+        with _transaction(path, db):
             db.executemany(_INSERT, map(_values, messages))
     except sqlite3.Error as exc:
         log.critical("outbox %s: %d readable messages stay in %s: %s", path, len(messages), old, exc)

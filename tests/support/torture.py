@@ -73,17 +73,19 @@ class Result:
     duplicates: int
     reused: int
     disordered: int
+    left: int  # still in the outbox at the end: late, not lost
 
     @property
     def ok(self) -> bool:
-        return self.promised > 0 and not (self.missing or self.reused or self.disordered)
+        return self.promised > 0 and not (self.missing or self.reused or self.disordered or self.left)
 
     def __str__(self) -> str:
         kills = ", ".join(f"{count} {name}" for name, count in self.kills.items())
         return (
             f"{self.promised - self.missing} of {self.promised} promised messages arrived "
             f"(seed {self.seed}; killed: {kills}; {self.extra} more were committed but not yet promised; "
-            f"{self.duplicates} duplicates by id, {self.reused} under another id, {self.disordered} out of order)"
+            f"{self.duplicates} duplicates by id, {self.reused} under another id, {self.disordered} out of order, "
+            f"{self.left} still waiting)"
         )
 
 
@@ -171,27 +173,27 @@ def torture(
                 cast.start(victim)
             time.sleep(pause_s)  # the last ones started get to work
             cast.kill("writer")
-            _wait_until_quiet(cast, inbox)
-            return _judge(seed, count, cast.promised(), inbox)
+            return _judge(seed, count, cast.promised(), inbox, _wait_until_quiet(cast, inbox))
     finally:
         cast.close()
 
 
-def _wait_until_quiet(cast: _Cast, inbox: Inbox) -> None:
-    """Until the outbox is empty and everything promised has arrived, or for QUIET_WITHIN_S."""
+def _wait_until_quiet(cast: _Cast, inbox: Inbox) -> int:
+    """Until the outbox is empty and everything promised has arrived, or for QUIET_WITHIN_S. Returns what is left."""
     promised = set(cast.promised())
     deadline = time.monotonic() + QUIET_WITHIN_S
     reader = OutboxReader.open(cast.folder / "outbox.db")
     try:
         while time.monotonic() < deadline:
             if reader.depth() == 0 and promised <= {message.id for message in inbox.messages}:
-                return
+                break
             time.sleep(0.1)
+        return reader.depth()
     finally:
         reader.close()
 
 
-def _judge(seed: int, kills: dict[str, int], promised: dict[str, int], inbox: Inbox) -> Result:
+def _judge(seed: int, kills: dict[str, int], promised: dict[str, int], inbox: Inbox, left: int) -> Result:
     arrived = [message.id for message in inbox.messages]
     numbers = inbox.numbers
     seqs = [message.seq for message in inbox.messages]
@@ -204,5 +206,6 @@ def _judge(seed: int, kills: dict[str, int], promised: dict[str, int], inbox: In
         extra=len(set(arrived) - promised.keys()),
         duplicates=inbox.duplicates,
         reused=len(numbers) - len(set(numbers)),
+        left=left,
         disordered=sum(later <= earlier for earlier, later in itertools.pairwise(seqs)),
     )

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from edge.errors import OutboxBrokenError, OutboxFullError
 from edge.outbox import MIN_BYTES, Outbox, OutboxReader
+from edge.outbox_lock import turn
 from edge.types import AlertCleared, Message, ProcedureStarted, SignalChanged, SignalState
 from tests.support.delivery import alert
 
@@ -225,6 +226,8 @@ def test_kept_locked(path: Path) -> None:
             outbox.put([alert(1)])
         assert time.monotonic() - started < 5
         other.execute("ROLLBACK")
+        with turn(path, 1.0), pytest.raises(OutboxFullError, match=r"another process kept it locked for 1 s"):
+            outbox.put([alert(1)])
         assert outbox.put([alert(1)])[0].seq == 1
 
 
@@ -233,9 +236,8 @@ def test_all_its_room_is_taken_at_once(path: Path, max_bytes: int) -> None:
     with writer(path, max_bytes):
         assert path.stat().st_size == max_bytes // 4096 * 4096
         assert path.stat().st_blocks * 512 >= path.stat().st_size
-        assert {file.stat().st_mode & 0o777 for file in path.parent.glob("outbox.db*") if file.suffix != ".mark"} == {
-            0o660
-        }
+        files = [path, *(path.with_name(f"outbox.db-{suffix}") for suffix in ("wal", "shm"))]
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o660}
 
 
 def test_cap_too_small(path: Path) -> None:
