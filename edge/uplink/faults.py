@@ -83,6 +83,9 @@ class Broker(Struct, frozen=True, kw_only=True):
         advice = _REASONS.get(code)
         return self.fault(f"{advice or name} (0x{code:02X})", permanent=advice is not None)
 
+    def silent(self) -> Fault:
+        return self.fault("connected, but silent: it hangs, or the network swallows packets")
+
     def flapping(self) -> Fault:
         """Accepted and dropped, several times in a row, without a reason."""
         text = "it accepts us and drops us, again and again: does another client use our client id, "

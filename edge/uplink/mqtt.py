@@ -34,6 +34,7 @@ CONNECT_TIMEOUT_S = 5.0  # TCP, then TLS, then CONNACK: each
 _SILENCE, _SILENCE_MIN_S = 1.5, 2.0  # times the keepalive, and more than the keepalive by
 _QOS = 1
 _MAXIMUM_PACKET = 1 << 20  # nobody has a reason to send us more
+_KEEP_ALIVE_TIMEOUT = 0x8D
 _DEFAULT_RECEIVE_MAXIMUM = 65535  # MQTT 5's, for a broker that names none
 
 
@@ -203,8 +204,7 @@ class Connection:
     def _listen(self) -> None:
         """A broker that is frozen, or too busy, keeps the socket open and says nothing."""
         if time.monotonic() - self._heard_s > self._silence_s:
-            text = f"connected, but silent for {self._silence_s:.1f} s: it hangs, or the network swallows packets"
-            self._fail(self.broker.fault(text))
+            self._fail(self.broker.silent())
 
     def _note(self, event: Happening) -> None:
         if isinstance(event, Connected):
@@ -325,6 +325,8 @@ def _report_to(client: paho.Client, reports: _Reports, broker: Broker, keepalive
     def on_disconnect(_client: Any, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
             why.append(broker.refused(reason.value, reason.getName()))
+        elif reason.value == _KEEP_ALIVE_TIMEOUT:  # with a short keepalive paho can be quicker than `_listen`
+            why.append(broker.silent())
 
     def on_log(_client: Any, _data: Any, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:  # the only place where paho names the TLS or socket error of a read or write
