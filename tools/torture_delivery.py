@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -24,12 +25,14 @@ def main() -> int:
     parser.add_argument("--confirm", choices=["broker", "subscriber"], default="subscriber")
     parser.add_argument("--pause", type=float, default=0.5, metavar="S", help="longest time between two kills")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        result = torture(
-            Path(folder), kills=options.kills, seed=options.seed, confirm=options.confirm, pause_s=options.pause
-        )
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    result = torture(folder, kills=options.kills, seed=options.seed, confirm=options.confirm, pause_s=options.pause)
     print(result)
-    return 0 if result.ok else 1
+    if not result.ok:
+        print(f"outbox, promises and logs are kept in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -62,13 +62,13 @@ service.run(config, "box-1", folder / "outbox.db", folder / "uplink.json", folde
 
 @dataclass(frozen=True)
 class Result:
-    """`promised`, `arrived`, `missing`: messages. `extra`: committed, but the writer died before it said so."""
+    """`promised`, `arrived`: messages. `extra`: committed, but the writer died before it said so."""
 
     seed: int
     kills: dict[str, int]
     promised: int
     arrived: int
-    missing: int
+    missing: tuple[str, ...]  # ids
     extra: int
     duplicates: int
     reused: int
@@ -82,10 +82,10 @@ class Result:
     def __str__(self) -> str:
         kills = ", ".join(f"{count} {name}" for name, count in self.kills.items())
         return (
-            f"{self.promised - self.missing} of {self.promised} promised messages arrived "
+            f"{self.promised - len(self.missing)} of {self.promised} promised messages arrived "
             f"(seed {self.seed}; killed: {kills}; {self.extra} more were committed but not yet promised; "
             f"{self.duplicates} duplicates by id, {self.reused} under another id, {self.disordered} out of order, "
-            f"{self.left} still waiting)"
+            f"{self.left} still waiting)" + "".join(f"\nmissing: {id}" for id in self.missing[:10])
         )
 
 
@@ -202,7 +202,7 @@ def _judge(seed: int, kills: dict[str, int], promised: dict[str, int], inbox: In
         kills=kills,
         promised=len(promised),
         arrived=len(arrived),
-        missing=len(promised.keys() - set(arrived)),
+        missing=tuple(sorted(promised.keys() - set(arrived))),
         extra=len(set(arrived) - promised.keys()),
         duplicates=inbox.duplicates,
         reused=len(numbers) - len(set(numbers)),
