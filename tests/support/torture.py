@@ -32,18 +32,25 @@ QUIET_WITHIN_S = 60.0
 _WRITER = """
 import random, sys, time
 from pathlib import Path
+from edge.errors import OutboxFullError
 from edge.outbox import Outbox
 from edge.types import Alert, Priority
+def patiently(action, *args):  # "try again later", as core does
+    while True:
+        try:
+            return action(*args)
+        except OutboxFullError:
+            time.sleep(0.05)
 folder, run = Path(sys.argv[1]), int(sys.argv[2])
 dice = random.Random(run)
-outbox = Outbox.open(folder / "outbox.db", "box-1", 8 << 20, folder / "bell")
+outbox = patiently(Outbox.open, folder / "outbox.db", "box-1", 8 << 20, folder / "bell")
 number = run * 1_000_000
 while True:
     batch = []
     for _ in range(dice.randint(1, 3)):
         number += 1
         batch.append(Alert(kind="polyp", priority=Priority.HIGH, text="look", captured_ns=number, media_ns=run))
-    for message in outbox.put(batch):
+    for message in patiently(outbox.put, batch):
         print(message.id, message.event.captured_ns, flush=True)
     time.sleep(dice.uniform(0, 0.02))
 """
