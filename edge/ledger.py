@@ -1,7 +1,8 @@
 """Between the loop and the outbox: events that cannot be committed now are kept, and tried again.
 
 A full disk is a state, not an exception: the loop goes on, the status file says what is wrong, and the first commit
-that works takes everything that waited, in order. A damaged outbox is opened anew (which mends it), once a second.
+that works takes everything that waited, in order. An outbox that is full stays open and is tried once a second; a
+damaged one is opened anew, which mends it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from edge.errors import OutboxError
+from edge.errors import OutboxError, OutboxFullError
 from edge.status import Every
 from edge.types import Alert, Event, Message
 
 log = logging.getLogger(__name__)
+
+BATCH = 256  # events in one transaction: a long wait must not need more room at once than there is
 
 
 class Store(Protocol):
@@ -55,23 +58,33 @@ class Ledger:
         return not self._waiting
 
     def _commit(self) -> None:
+        had_fault = bool(self.fault)
         try:
-            if self._store is None:
-                self._store = self._open_store()
-            self._store.put(self._waiting)
+            while self._waiting:
+                self._commit_some(self._waiting[:BATCH])
+        except OutboxFullError as exc:
+            self._say(exc)  # stays open: the room it has reserved on the disk is its own
         except OutboxError as exc:
-            if not self.fault:
-                log.error("%s; %d events are kept in memory until it works again", exc, len(self._waiting))
-            self.fault = str(exc)
-            self._retry.due()
+            self._say(exc)
             self._close()
-            return
-        if self.fault:
-            log.warning("outbox works again, %d events that waited are committed", len(self._waiting))
-        self.fault = ""
-        self.events += len(self._waiting)
-        self.alerts += sum(isinstance(event, Alert) for event in self._waiting)
-        self._waiting = []
+        else:
+            self.fault = ""
+            if had_fault:
+                log.warning("outbox works again: what waited is committed")
+
+    def _commit_some(self, batch: list[Event]) -> None:
+        if self._store is None:
+            self._store = self._open_store()
+        self._store.put(batch)
+        self._waiting = self._waiting[len(batch) :]
+        self.events += len(batch)
+        self.alerts += sum(isinstance(event, Alert) for event in batch)
+
+    def _say(self, exc: OutboxError) -> None:
+        if not self.fault:
+            log.error("%s; %d events are kept in memory until it works again", exc, len(self._waiting))
+        self.fault = str(exc)
+        self._retry.due()
 
     def _close(self) -> None:
         store, self._store = self._store, None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge.errors import OutboxBrokenError, OutboxError, OutboxFullError
-from edge.ledger import Ledger
+from edge.ledger import BATCH, Ledger
 from edge.types import Alert, Event, Message, Priority, ProcedureStarted
 
 
@@ -18,7 +18,8 @@ class Disk:
     def __init__(self) -> None:
         self.committed: list[Event] = []
         self.fault: OutboxError | None = None
-        self.opened = 0
+        self.opened = self.tries = 0
+        self.room = 10**9  # transactions that still fit
 
     def open(self) -> Disk:
         self.opened += 1
@@ -27,8 +28,12 @@ class Disk:
         return self
 
     def put(self, events: Sequence[Event]) -> list[Message]:
+        self.tries += 1
         if self.fault:
             raise self.fault
+        if not self.room:
+            raise OutboxFullError("full")
+        self.room -= 1
         self.committed += events
         return []
 
@@ -87,14 +92,45 @@ def test_one_try_a_second(clock: Any) -> None:
     ledger = Ledger(disk.open)
     disk.fault = OutboxFullError("disk full")
     ledger.put([event(0)])
-    before = disk.opened
+    before = disk.tries
     for _ in range(50):
         ledger.put([event(1)])
         clock.forward(0.01)
-    assert disk.opened == before
+    assert disk.tries == before
     clock.forward(1.0)
     ledger.put([])
-    assert disk.opened == before + 1
+    assert disk.tries == before + 1
+
+
+def test_a_full_outbox_stays_open_and_a_broken_one_is_opened_anew(clock: Any) -> None:
+    """Closing a full one would give its reserved room on the disk away."""
+    disk = Disk()
+    ledger = Ledger(disk.open)
+    for fault, opened in ((OutboxFullError("full"), 1), (OutboxBrokenError("damaged"), 1)):
+        disk.fault = fault
+        clock.forward(1.1)
+        ledger.put([event(0)])
+        assert disk.opened == opened
+    disk.fault = None
+    clock.forward(1.1)
+    ledger.put([])
+    assert disk.opened == 2
+    assert len(disk.committed) == 2
+
+
+def test_a_long_wait_is_committed_in_pieces(clock: Any) -> None:
+    disk = Disk()
+    ledger = Ledger(disk.open)
+    disk.fault = OutboxFullError("full")
+    many = [event(number) for number in range(BATCH * 2 + 5)]
+    ledger.put(many)
+    disk.fault, disk.room = None, 1
+    assert not ledger.flush()
+    assert disk.committed == many[:BATCH]
+    assert ledger.waiting == BATCH + 5
+    disk.room = 99
+    assert ledger.flush()
+    assert disk.committed == many
 
 
 def test_flush_tries_at_once_and_says_the_truth(clock: Any) -> None:
