@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
+from jsonschema import Draft7Validator
 
 from edge.types import (
     Alert,
@@ -78,47 +80,14 @@ SAMPLES: list[tuple[str, Any]] = [
     ("telemetry", Telemetry(device="b", at="t", core=None, uplink=STATUS)),
     ("ack", Ack(id="i", consumer="ward")),
 ]
-TYPES = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "boolean": bool,
-    "null": type(None),
-    "number": (int, float),
-    "integer": int,
-}
 
 
 def load(name: str) -> dict[str, Any]:
     return json.loads((DOCS / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8"))
 
 
-def faults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> list[str]:
-    """Why `value` does not fit: the few keywords of draft-07 that our schemas use; another one is a KeyError."""
-    checks = {
-        "$ref": lambda ref: faults(value, root["definitions"][ref.removeprefix("#/definitions/")], root),
-        "allOf": lambda parts: [fault for part in parts for fault in faults(value, part, root)],
-        "anyOf": lambda parts: [] if any(not faults(value, p, root) for p in parts) else [f"{value!r}: none of anyOf"],
-        "type": lambda name: (
-            []
-            if isinstance(value, TYPES[name]) and (name == "boolean" or not isinstance(value, bool))
-            else [f"{value!r}: not {name}"]
-        ),
-        "enum": lambda allowed: [] if value in allowed else [f"{value!r}: not in {allowed}"],
-        "required": lambda names: [f"{name}: missing" for name in names if name not in value],
-        "properties": lambda known: [f for k, s in known.items() if k in value for f in faults(value[k], s, root)],
-        "additionalProperties": lambda rest: [
-            fault
-            for key in value.keys() - schema.get("properties", {}).keys()
-            for fault in ([f"{key}: unknown"] if rest is False else faults(value[key], rest, root))
-        ],
-        "items": lambda parts: [f for v, s in zip(value, parts, strict=False) for f in faults(v, s, root)],
-        "minItems": lambda n: [] if len(value) >= n else ["too short"],
-        "maxItems": lambda n: [] if len(value) <= n else ["too long"],
-        **dict.fromkeys(("title", "description", "default", "definitions", "$schema"), lambda _: []),
-    }
-    found = checks["type"](schema["type"]) if "type" in schema else []
-    return found or [fault for keyword, operand in schema.items() for fault in checks[keyword](operand)]
+def faults(value: Any, schema: dict[str, Any]) -> list[str]:
+    return [error.message for error in Draft7Validator(schema).iter_errors(value)]
 
 
 def test_committed_schemas_are_current() -> None:
@@ -129,9 +98,9 @@ def test_committed_schemas_are_current() -> None:
 def test_what_is_sent_fits(name: str, sample: Any) -> None:
     schema = load(name)
     payload = json.loads(msgspec.json.encode(sample))
-    assert faults(payload, schema, schema) == []
-    assert faults({**payload, "extra": 1}, schema, schema)
-    assert faults({key: payload[key] for key in list(payload)[1:]}, schema, schema)
+    assert faults(payload, schema) == []
+    assert faults({**payload, "extra": 1}, schema)
+    assert faults({key: payload[key] for key in list(payload)[1:]}, schema)
     assert msgspec.json.decode(msgspec.json.encode(sample), type=schemas.PAYLOADS[name]) == sample
 
 
@@ -144,7 +113,6 @@ def test_every_event_has_a_sample() -> None:
 
 def test_asyncapi_refers_to_what_exists() -> None:
     """Every $ref resolves; addresses are the code's topics."""
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     document = yaml.safe_load((DOCS / "asyncapi.yaml").read_text(encoding="utf-8"))
     assert document["asyncapi"] == "3.0.0"
 

@@ -42,7 +42,8 @@ def site(folder: Path, port: int) -> Path:
         'device = "box"\npipeline = "colonoscopy"\npipelines_dir = "pipelines"\nmodels_dir = "models"\n'
         'run_dir = "run"\n[capture]\nsource = "file"\npath = "clip.mkv"\nloop = true\n'
         '[outbox]\npath = "outbox.db"\nmax_mib = 16\n'
-        f'[uplink]\nhost = "127.0.0.1"\nport = {port}\nconfirm = "subscriber"\nretry_min_s = 0.05\nretry_max_s = 0.3\nkeepalive_s = 2\n'
+        f'[uplink]\nhost = "127.0.0.1"\nport = {port}\nconfirm = "subscriber"\n'
+        "retry_min_s = 0.05\nretry_max_s = 0.3\nkeepalive_s = 2\n"
     )
     return file
 
