@@ -15,10 +15,15 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import gi
+# GStreamer brings libunwind, and PyGObject loads it for everybody to see. Its _Unwind_* functions then stand before
+# libgcc's, and the first C++ exception in a library loaded later (ONNX Runtime, torch) ends the process. First come
+# first served: libgcc goes first.
+ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 
-from edge.errors import CaptureError
-from edge.memory.host import HostImage
+import gi  # noqa: E402
+
+from edge.errors import CaptureError  # noqa: E402
+from edge.memory.host import HostImage  # noqa: E402
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,17 @@ def test_foreign_onnx_is_refused(loaded: Model, content: bytes) -> None:
     module, part = config.part("edge.infer", {"backend": "onnx"}, "backend", "test", "infer")
     with pytest.raises(InferenceError, match=r"int8\.onnx: ONNX Runtime cannot load it"):
         module.open(part, msgspec.structs.replace(loaded, content=content))
+
+
+def test_errors_survive_gstreamer_being_there_first() -> None:
+    """libunwind, which GStreamer brings, once turned ONNX Runtime's exceptions into segmentation faults."""
+    program = (
+        "from edge.capture import gst; gst.init(); import onnxruntime\n"
+        "try: onnxruntime.InferenceSession(b'garbage', providers=['CPUExecutionProvider'])\n"
+        "except Exception: print('caught')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "caught\n"), done.stderr
 
 
 def test_tensors_that_differ_from_the_manifest_are_refused(loaded: Model) -> None:
