@@ -38,6 +38,9 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     model: ModelStatus
     state: SignalState
     detail: str
+    view: str  # of the last frame, "" before any
+    detections: int  # in the last frame
+    best_score: float  # of those, 0 without any
     updated_ns: int  # CLOCK_MONOTONIC: older than a few seconds means the core is gone or stuck
     uptime_s: float
     fps: float

@@ -18,9 +18,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1
     fps: Annotated[int, msgspec.Meta(ge=1, le=120)] = 25
-    seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30
-    width: Annotated[int, msgspec.Meta(ge=128, le=1920)] = 640
-    height: Annotated[int, msgspec.Meta(ge=128, le=1080)] = 512
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=7200)] = 30
+    width: Annotated[int, msgspec.Meta(ge=320, le=1920)] = 640
+    height: Annotated[int, msgspec.Meta(ge=256, le=1080)] = 512
     shape: Literal["octagon", "round"] = "octagon"
     rate: Literal["real", "max"] = "real"
     loop: bool = False

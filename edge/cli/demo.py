@@ -233,6 +233,7 @@ def _screen(now: CoreStatus, mailbox: Mailbox) -> Table:
         f"{now.source.frames} frames, {now.fps:.1f} fps",
         f"{now.source.dropped} dropped",
         f"model {infer.p50_ms:.1f} ms, p99 {infer.p99_ms:.1f}" if infer else "",
+        f"view {now.view or '-'}, {now.detections} regions, best {now.best_score:.2f}",
         f"{now.alerts} alerts, {now.events} events",
         now.model.name,
         f"{now.model.precision} on {now.model.backend}",

@@ -112,6 +112,7 @@ class Reporter:
 
     def _status(self, moment: Gap | Findings | None, finished: bool) -> CoreStatus:
         gap = moment if isinstance(moment, Gap) else None
+        findings = moment if isinstance(moment, Findings) else None
         source = self._source.stats()
         now = time.monotonic()
         if now - self._fps_since >= FPS_OVER_S:
@@ -125,6 +126,9 @@ class Reporter:
             model=self._model,
             state=gap.state if gap else SignalState.LIVE if moment else SignalState.STARTING,
             detail=gap.detail if gap else "",
+            view=findings.quality.view.value if findings and findings.quality else "",
+            detections=len(findings.detections) if findings else 0,
+            best_score=round(max((found.score for found in findings.detections), default=0.0), 3) if findings else 0.0,
             updated_ns=time.monotonic_ns(),
             uptime_s=round(now - self._started, 3),
             fps=round(self._fps, 2),

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.capture import file
+from edge.capture import file, phantom
 from edge.errors import CaptureError
+from edge.phantom import read_truth
 from edge.types import Frame, Gap, SignalState
 from tests.support import clips
 
@@ -133,6 +134,21 @@ def test_fixed_field(clip: Path) -> None:
     assert (frames[0].field.x, frames[0].field.width, frames[0].field.height) == (50, 100, 140)
     with pytest.raises(CaptureError, match=r"capture\.field: expected at least 3 corners within 200x160"):
         opened(clip, field=[(0.0, 0.0), (900.0, 0.0), (0.0, 5.0)])
+
+
+def test_the_phantom_is_a_source_like_any_other(tmp_path: Path) -> None:
+    config = phantom.Config(seconds=1.2, fps=10, width=320, height=256, rate="max", cache_dir=str(tmp_path))
+    source = phantom.open(config, SIZE)
+    frames, pictures, gaps = play(source)
+    assert len(frames) == 12
+    assert gaps[-1].state is SignalState.ENDED
+    truth = read_truth(phantom.prepare(config).truth)[0].field
+    x0, y0 = np.min(truth, axis=0)
+    x1, y1 = np.max(truth, axis=0)
+    found = frames[-1].field
+    got = (found.x, found.y, found.x + found.width, found.y + found.height)
+    assert np.abs(np.subtract(got, (x0, y0, x1, y1))).max() <= 6
+    assert np.max(pictures) > 60
 
 
 @pytest.mark.parametrize(
