@@ -54,6 +54,10 @@ def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
+def _rgb(path: Path) -> Picture:
+    return np.asarray(cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def pairs(folder: Path) -> list[tuple[Path, Path]]:
     """(picture, mask) paths of a segmentation folder, sorted by name."""
     masks = {p.stem: p for p in _pictures_in(folder / "masks")}
@@ -66,12 +70,12 @@ def pairs(folder: Path) -> list[tuple[Path, Path]]:
 
 def read_pair(picture: Path, mask: Path) -> Sample:
     """Decode one pair at full size; the mask is cut at 128, which undoes a JPEG's or a resize's grey edge."""
-    rgb = cv2.cvtColor(_decode(picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    rgb = _rgb(picture)
     grey = _decode(mask, cv2.IMREAD_GRAYSCALE)
     if rgb.shape[:2] != grey.shape:
         (h, w), (mh, mw) = rgb.shape[:2], grey.shape
         raise DatasetError(f"{mask}: mask is {mw}×{mh}, its picture {picture.name} is {w}×{h}")
-    return Sample(picture.stem, np.asarray(rgb, np.uint8), np.where(grey >= 128, 255, 0).astype(np.uint8))
+    return Sample(picture.stem, rgb, np.where(grey >= 128, 255, 0).astype(np.uint8))
 
 
 def squashed(sample: Sample, side: int) -> Sample:
@@ -102,9 +106,8 @@ def polyp_free(folders: Sequence[Path], side: int, leave_out: str = "") -> list[
         for path in _pictures_in(folder):
             if leave_out and path.name.startswith(leave_out):
                 continue
-            rgb = np.asarray(cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
-            empty = np.zeros(rgb.shape[:2], np.uint8)
-            samples.append(squashed(Sample(path.stem, without_burnt_in(rgb), empty), side))
+            picture = without_burnt_in(_rgb(path))
+            samples.append(squashed(Sample(path.stem, picture, np.zeros(picture.shape[:2], np.uint8)), side))
     return samples
 
 
@@ -119,10 +122,10 @@ def phantom(seed: int, count: int, side: int) -> Iterator[Sample]:
 
 
 def frames_of(path: Path, every: int = 1) -> Iterator[Picture]:
-    """RGB pictures of a folder, or every n-th frame of a video file, at their own size."""
+    """RGB pictures of a folder, corners blackened, or every n-th frame of a video file; at their own size."""
     if path.is_dir():
-        for picture in _pictures_in(path)[::every]:
-            yield np.asarray(cv2.cvtColor(_decode(picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        for picture in _pictures_in(path):
+            yield without_burnt_in(_rgb(picture))
         return
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():

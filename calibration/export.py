@@ -10,7 +10,6 @@ The last two let the host judge the picture without its pixels, which may never 
 
 from __future__ import annotations
 
-import io
 import warnings
 
 import numpy as np
@@ -56,9 +55,7 @@ def _net(student: Student, side: int) -> onnx.ModelProto:
             dynamo=True,
             verbose=False,
         )
-    written = io.BytesIO()
-    program.save(written)
-    return onnx.load_from_string(written.getvalue())
+    return program.model_proto
 
 
 def _kernels() -> dict[str, np.ndarray]:
