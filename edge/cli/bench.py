@@ -20,7 +20,7 @@ from rich.table import Table
 
 from edge import core, model, paths
 from edge.capture import phantom
-from edge.cli import assemble, demo, latency, measure
+from edge.cli import assemble, demo, latency, measure, numbers
 from edge.infer import onnx
 
 HELP = "measure speed, latency and memory on this machine"
@@ -30,9 +30,15 @@ SETTLED_AT = 2000  # frames after which memory may not grow any more
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pipeline", default="colonoscopy", metavar="NAME")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the model (default 1)")
-    parser.add_argument("--frames", type=int, default=20_000, metavar="N", help="of the full-rate run (default 20000)")
-    parser.add_argument("--seconds", type=float, default=20, metavar="N", help="of each latency run (default 20)")
+    parser.add_argument(
+        "--threads", type=numbers.count, default=1, metavar="N", help="threads of the model (default 1)"
+    )
+    parser.add_argument(
+        "--frames", type=numbers.count, default=20_000, metavar="N", help="of the full-rate run (default 20000)"
+    )
+    parser.add_argument(
+        "--seconds", type=numbers.seconds, default=20, metavar="N", help="of each latency run (default 20)"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
 
 

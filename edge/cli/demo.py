@@ -26,7 +26,7 @@ from rich.table import Table
 
 from edge import status
 from edge.capture import phantom
-from edge.cli import assemble, broker, processes
+from edge.cli import assemble, broker, numbers, processes
 from edge.errors import EdgeError, UsageError
 from edge.status import CoreStatus
 from edge.types import Alert, Message
@@ -42,16 +42,21 @@ SUBSCRIBED_WITHIN_S = 10.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, metavar="FILE", help="a video instead of the phantom")
-    parser.add_argument("--seconds", type=float, metavar="N", help="length (phantom: 30; a file: to its end)")
-    parser.add_argument("--fps", type=int, default=25, metavar="N", help="the phantom's frame rate (default 25)")
+    parser.add_argument("--seconds", type=numbers.seconds, metavar="N", help="length (phantom: 30; a file: to its end)")
+    parser.add_argument(
+        "--fps", type=numbers.count, default=25, metavar="N", help="the phantom's frame rate (default 25)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="which phantom (default 1)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the model (default 1)")
+    parser.add_argument(
+        "--threads", type=numbers.count, default=1, metavar="N", help="threads of the model (default 1)"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep configuration, logs and outbox there")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
 
 
 def main(options: argparse.Namespace) -> int:
-    _check(options)
+    if options.source is not None and not options.source.is_file():
+        raise UsageError(f"--source {options.source}: there is no such file")
     console = Console(stderr=options.json)
     with _folder(options.keep) as folder:
         capture = _capture_table(options, console)
@@ -62,13 +67,6 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result))
     return int(result["exit"])
-
-
-def _check(options: argparse.Namespace) -> None:
-    if options.seconds is not None and options.seconds <= 0:
-        raise UsageError(f"--seconds {options.seconds}: expected more than 0")
-    if options.source is not None and not options.source.is_file():
-        raise UsageError(f"--source {options.source}: there is no such file")
 
 
 @contextlib.contextmanager

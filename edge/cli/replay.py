@@ -20,7 +20,7 @@ from ulid import ULID
 
 from edge import core, model, paths
 from edge.capture import file as file_source
-from edge.cli import assemble, pictures, scoring
+from edge.cli import assemble, numbers, pictures, scoring
 from edge.cli.scoring import KnownClip, Scene
 from edge.config import PipelineConfig
 from edge.decide.config import RulesConfig
@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", type=Path, metavar="FILE", help="the phantom's truth file (JSON lines)")
     parser.add_argument("--pipeline", default="colonoscopy", metavar="NAME")
     parser.add_argument("--pictures", type=Path, default=Path(), metavar="DIR", help="where the pictures go (here)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--threads", type=numbers.count, default=1, metavar="N")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
 
 

@@ -191,6 +191,9 @@ def test_check_of_nothing(tmp_path: Path) -> None:
     [
         ["demo", "--source", "none.mp4"],
         ["demo", "--seconds", "0"],
+        ["demo", "--fps", "fast"],
+        ["bench", "--frames", "-5"],
+        ["bench", "--seconds", "nan"],
         ["run", "everything"],
         ["replay"],
         ["dance"],
