@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +39,10 @@ class Subject:
 def _named(text: str) -> tuple[str, Path]:
     """`NAME=PATH`; a bare PATH is named by its last two parts."""
     name, _, path = text.rpartition("=")
-    return name or "/".join(Path(path).parts[-2:]), Path(path)
+    return name or "/".join(Path(path).parts[-2:]), Path(path).absolute()
 
 
-def _segmentation(text: str) -> Subject:
+def _segmentation(text: str, root: Path) -> Subject:
     name, folder = _named(text)
     pairs = datasets.pairs(folder)
 
@@ -50,17 +51,17 @@ def _segmentation(text: str) -> Subject:
         return {"mean Dice": scores.dice, "mean IoU": scores.iou}
 
     shown = f"{name} ({len(pairs)})"
-    return Subject(shown, f'--data "{name}={"/".join(folder.parts[-2:])}"', measure)
+    return Subject(shown, f'--data "{name}={folder.relative_to(root)}"', measure)
 
 
-def _polyp_free(text: str) -> Subject:
+def _polyp_free(text: str, root: Path) -> Subject:
     name, path = _named(text)
 
     def measure(model: Path) -> dict[str, float]:
         share = false_share(Runner(model), datasets.frames_of(path, VIDEO_STEP))
         return {FALSE: share}
 
-    return Subject(name, f'--polyp-free "{name}={"/".join(path.parts[-2:])}"', measure)
+    return Subject(name, f'--polyp-free "{name}={path.relative_to(root)}"', measure)
 
 
 def _phantom(text: str) -> Subject:
@@ -85,8 +86,17 @@ def _phantom(text: str) -> Subject:
 
 
 def subjects(data: Sequence[str], polyp_free: Sequence[str], phantom: Sequence[str]) -> list[Subject]:
-    """The command line's wishes, checked: a folder that is missing or empty is an error before anything runs."""
-    return [*map(_segmentation, data), *map(_polyp_free, polyp_free), *map(_phantom, phantom)]
+    """The command line's wishes, checked: a folder that is missing or empty is an error before anything runs.
+
+    The commands name paths as seen from the folder that holds them all: where that lies is the machine's own business.
+    """
+    parents = [_named(text)[1].parent for text in (*data, *polyp_free)]
+    root = Path(os.path.commonpath(parents)) if parents else Path()
+    return [
+        *(_segmentation(text, root) for text in data),
+        *(_polyp_free(text, root) for text in polyp_free),
+        *map(_phantom, phantom),
+    ]
 
 
 def measured(subject: Subject, fp32: Path, int8: Path, name: str) -> list[Proof]:

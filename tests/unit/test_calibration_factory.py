@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from onnx import numpy_helper
 torch = pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration import quantize, ranges, train  # noqa: E402
-from calibration.datasets import Sample  # noqa: E402
+from calibration.cli import main  # noqa: E402
+from calibration.datasets import Sample, pairs, read_pair  # noqa: E402
 from calibration.encoders.mobilenetv2 import Block  # noqa: E402
 from calibration.evaluate import Runner, mean_overlap, overlap  # noqa: E402
 from calibration.export import exported  # noqa: E402
@@ -298,6 +300,26 @@ def test_the_runner_scores_what_a_perfect_answer_would(fp32: onnx.ModelProto) ->
     runner = Runner(fp32.SerializeToString(), threads=1)
     answered = [replace(s, mask=np.where(runner.logits(s.picture) > 0, 255, 0)) for s in drawn(2)]
     assert mean_overlap(runner, answered).dice == 1.0
+
+
+def test_evaluate_prints_both_files_side_by_side(
+    released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / "discs" / kind).mkdir(parents=True)
+    for sample in drawn(3):
+        cv2.imwrite(str(tmp_path / "discs" / "images" / f"{sample.name}.png"), sample.picture[..., ::-1])
+        cv2.imwrite(str(tmp_path / "discs" / "masks" / f"{sample.name}.png"), sample.mask)
+    sets = ["--data", f"discs={tmp_path / 'discs'}", "--polyp-free", str(tmp_path / "discs" / "images")]
+    assert main(["evaluate", str(released), "--json", *sets]) == 0
+    said = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    proofs = {(p["dataset"], p["metric"]): p for p in said["measured"]}
+    samples = [read_pair(*pair) for pair in pairs(tmp_path / "discs")]
+    for precision in ("fp32", "int8"):
+        wanted = mean_overlap(Runner(released / f"{precision}.onnx"), samples)
+        assert proofs["discs (3)", "mean Dice"][precision] == pytest.approx(wanted.dice)
+    assert len(proofs) == 3
+    assert str(tmp_path) not in "".join(p["command"] for p in proofs.values())
 
 
 PROOFS = [Proof("drawn discs (4)", "mean Dice", 0.91239, 0.90121, "python -m calibration evaluate models/tiny")]
