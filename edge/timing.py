@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 
@@ -54,3 +55,10 @@ class Stages:
         if not len(recent):
             return [0.0] * len(points)
         return [round(float(value) / 1e6, 4) for value in np.percentile(recent, points)]
+
+
+def settle() -> None:
+    """Call when everything is set up: what lives now lives on, so the garbage collector need not visit it again in the
+    middle of a frame."""
+    gc.collect()
+    gc.freeze()

@@ -171,7 +171,7 @@ class FileSource:
     def _description(self) -> str:
         width, height = self._size
         live = self._config.rate == "real"
-        mailbox = "max-buffers=1 drop=true sync=true" if live else "max-buffers=4 drop=false sync=false"
+        mailbox = "max-buffers=1 drop=true sync=true" if live else "max-buffers=16 drop=false sync=false"
         return (
             f"filesrc name=file ! decodebin ! videocrop name=tap ! {gst.convert_scale()}"
             f" ! video/x-raw,format=RGBA,width={width},height={height}"

@@ -25,6 +25,7 @@ from edge.infer import onnx
 
 HELP = "measure speed, latency and memory on this machine"
 ROUND_FRAMES = 1000
+STOLEN_TOO_MUCH = 0.02  # share of processor time that a hypervisor gave to other guests
 SETTLED_AT = 2000  # frames after which memory may not grow any more
 
 
@@ -37,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=numbers.count, default=20_000, metavar="N", help="of the full-rate run (default 20000)"
     )
     parser.add_argument(
-        "--seconds", type=numbers.seconds, default=20, metavar="N", help="of each latency run (default 20)"
+        "--seconds", type=numbers.seconds, default=20.0, metavar="N", help="of each latency run (default 20)"
     )
     parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
 
@@ -47,6 +48,7 @@ def main(options: argparse.Namespace) -> int:
     pipeline, rules = assemble.load_pipeline(paths.data_dir("pipelines") / f"{options.pipeline}.toml")
     folder = paths.data_dir("models") / pipeline.model
     loaded = model.load(folder)
+    before = measure.processor_ticks()
     script = phantom.Config()
     demo.render_phantom(script, console)
     job = measure.Job(phantom.prepare(script).video, pipeline, rules, loaded, options.threads)
@@ -59,7 +61,8 @@ def main(options: argparse.Namespace) -> int:
             fps: latency.measure(fps, options.seconds, options.threads, options.pipeline, Path(scratch), console)
             for fps in (25, 60)
         }
-    result = _result(run, speedup, latencies)
+    stolen, ticks = (now - then for now, then in zip(measure.processor_ticks(), before, strict=True))
+    result = _result(run, speedup, latencies) | {"stolen": round(stolen / ticks, 4)}
     _print(console, loaded.manifest.name, options, result)
     if options.json:
         print(json.dumps(result))
@@ -118,3 +121,5 @@ def _print(console: Console, name: str, options: argparse.Namespace, result: dic
             f" {row['deadline_misses']} deadline misses in {row['frames']} frames, {row['alerts']} alerts",
         )
     console.print(figures)
+    if result["stolen"] > STOLEN_TOO_MUCH:
+        console.print(f"[yellow]other guests took {result['stolen']:.0%} of this machine's time: measure again")

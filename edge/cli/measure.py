@@ -20,7 +20,7 @@ from edge.heads import open_all
 from edge.infer import onnx
 from edge.ledger import Ledger
 from edge.outbox import Outbox, OutboxReader
-from edge.timing import Stages
+from edge.timing import Stages, settle
 from edge.types import Backend, Event, Findings, Gap, Model
 
 KEPT_FRAMES = 64  # pictures held in memory for the bare runs: 16 MiB at 256x256
@@ -47,6 +47,12 @@ class Whole(NamedTuple):
     python_ms: npt.NDArray[np.float64]  # our own share, of the last frames
     rss: list[tuple[int, int]]  # (frames so far, bytes)
     frames: int
+
+
+def processor_ticks() -> tuple[int, int]:
+    """(stolen, all) clock ticks of all processors since boot: what a hypervisor gave to others (/proc/stat, field 8)."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return ticks[7], sum(ticks)
 
 
 def images_of(clip: Path, size: tuple[int, int]) -> Images:
@@ -100,6 +106,7 @@ def whole(job: Job, images: Images, folder: Path, frames: int, round_frames: int
     rules = Rules(job.rules, run_id=str(ULID()))
     stages = Stages(core.STAGES)
     counter = _Counter()
+    settle()
     result = Whole([], [], stages, np.zeros(0), [], 0)
     try:
         while counter.frames < frames:

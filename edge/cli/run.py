@@ -17,7 +17,7 @@ from edge.cli.assemble import Site
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
-from edge.timing import Stages
+from edge.timing import Stages, settle
 from edge.types import Backend, Event, Findings, Gap, Model, SignalState, Source
 from edge.uplink import service
 
@@ -65,6 +65,7 @@ def run_core(site: Site, stop: threading.Event) -> int:
     source = assemble.open_source(site, loaded.size)
     stages = Stages(core.STAGES)
     reporter = Reporter(site, loaded, backend, source, ledger, stages)
+    settle()
     try:
         last = core.run(source, backend, heads, assemble.open_rules(site), ledger, stages, reporter, stop.is_set)
         safe = ledger.flush()

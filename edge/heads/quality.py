@@ -145,7 +145,7 @@ def _weights(cells: Array) -> Array:
 
 def _finite(values: Array) -> Array:
     """0..255, with 0 for what is not a number. Sound values, the rule, pass with one look and no copy."""
-    if values.min() >= 0.0 and values.max() <= 255.0:  # NaN fails both
+    if np.minimum.reduce(values, None) >= 0.0 and np.maximum.reduce(values, None) <= 255.0:  # NaN fails both
         return values
     finite: Array = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0).clip(0.0, 255.0)
     return finite

@@ -61,16 +61,20 @@ class Segment:
         """Regions by falling score. A NaN cell belongs to none."""
         logits = outputs[self._output][0, 0]
         np.greater(logits, self._bound, out=self._mask)
-        if not self._mask.any():
-            return ()
+        # Always asked, though often nothing is there: a NumPy call more costs as much in caches that the model has
+        # just filled. For the same reason the few rows of `stats` are worked on as Python numbers.
         _, labels, stats, _ = cv2.connectedComponentsWithStats(
             self._mask.view(np.uint8), connectivity=8, ltype=self._label_type
         )
-        areas = stats[:, cv2.CC_STAT_AREA]
-        regions = np.flatnonzero(areas >= self._min_cells)
-        regions = regions[regions != 0]  # component 0 is the background
-        regions = regions[np.argsort(-areas[regions], kind="stable")[: self._max_regions]]
-        found = [self._detection(int(region), labels, stats[region].tolist(), logits, field) for region in regions]
+        regions = [
+            (row[cv2.CC_STAT_AREA], region, row)
+            for region, row in enumerate(stats.tolist())
+            if region > 0 and row[cv2.CC_STAT_AREA] >= self._min_cells  # component 0 is the background
+        ]
+        if not regions:
+            return ()
+        regions.sort(key=lambda found: (-found[0], found[1]))
+        found = [self._detection(region, labels, row, logits, field) for _, region, row in regions[: self._max_regions]]
         return tuple(sorted(found, key=lambda detection: (-detection.score, detection.box)))
 
     def _detection(self, region: int, labels: Array, stats: list[int], logits: Array, field: Field) -> Detection:
@@ -94,7 +98,9 @@ class Segment:
 
 
 def _score(logits: Array) -> float:
-    """Probability of the mean of the top quarter of `logits`, a flat float32 array of at least one, none NaN."""
+    """Probability of the mean of the top quarter of `logits`, a flat float32 array of at least one, none NaN; it is
+    reordered."""
     top = max(1, round(logits.size * TOP_SHARE))
-    mean = float(np.partition(logits, logits.size - top)[-top:].mean(dtype=np.float64))
+    logits.partition(logits.size - top)
+    mean = float(np.add.reduce(logits[-top:], dtype=np.float64)) / top
     return 1.0 / (1.0 + math.exp(-max(mean, -700.0)))  # exp overflows beyond; a threshold keeps means far above
