@@ -50,7 +50,7 @@ class Whole(NamedTuple):
 
 
 def processor_ticks() -> tuple[int, int]:
-    """(stolen, all) clock ticks of all processors since boot: what a hypervisor gave to others (/proc/stat, field 8)."""
+    """(stolen, all) clock ticks of all processors since boot; stolen ones a hypervisor gave to other guests."""
     ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return ticks[7], sum(ticks)
 
