@@ -12,13 +12,14 @@ import pytest
 from edge import core, model
 from edge.capture import field
 from edge.cli import assemble
+from edge.cli.replay import InMemory
 from edge.decide.rules import Rules
 from edge.errors import InferenceError
 from edge.heads import open_all
 from edge.infer import null
 from edge.ledger import Ledger
 from edge.timing import Stages
-from edge.types import Event, Findings, Frame, Gap, Message, ProcedureEnded, ProcedureStarted, SignalState, SourceStats
+from edge.types import Findings, Frame, Gap, ProcedureEnded, ProcedureStarted, SignalState, SourceStats
 from tests.support import models
 
 FRAME_NS = 40_000_000
@@ -61,18 +62,6 @@ class Script:
         pass
 
 
-class Kept:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def put(self, events: Sequence[Event]) -> list[Message]:
-        self.events += events
-        return []
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def parts(tmp_path: Path) -> dict[str, Any]:
     loaded = model.load(models.build(tmp_path / "green"))
@@ -87,8 +76,8 @@ def parts(tmp_path: Path) -> dict[str, Any]:
 
 def run(
     parts: dict[str, Any], items: Sequence[int | SignalState], stop: Any = lambda: False
-) -> tuple[Script, Kept, Any]:
-    source, kept, moments = Script(items, models.SIZE), Kept(), []
+) -> tuple[Script, InMemory, Any]:
+    source, kept, moments = Script(items, models.SIZE), InMemory(), []
     last = core.run(
         source,
         parts["backend"],
