@@ -94,7 +94,6 @@ _map = _declare(_gst, "gst_memory_map", ctypes.c_int, _P, ctypes.POINTER(_MapInf
 _unmap = _declare(_gst, "gst_memory_unmap", None, _P, ctypes.POINTER(_MapInfo))
 _video_meta = _declare(_video, "gst_buffer_get_video_meta", ctypes.POINTER(_VideoMeta), _P)
 _pad_caps = _declare(_gst, "gst_pad_get_current_caps", _P, _P)
-_now = _declare(_gst, "gst_util_get_timestamp", _U64)
 
 
 def _map_writable(buffer: int) -> _MapInfo | None:
@@ -296,7 +295,3 @@ class Pipeline:
         worker.join(CLOSE_WITHIN_S)
         if worker.is_alive():
             log.error("%s: did not stop within %.0f s; left behind", self.name, CLOSE_WITHIN_S)
-
-
-def monotonic_ns() -> int:
-    return int(_now())

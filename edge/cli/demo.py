@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,12 @@ from edge.errors import EdgeError, UsageError
 from edge.status import CoreStatus
 from edge.types import Alert, Message
 from edge.uplink.config import UplinkConfig
-from edge.uplink.consumer import Consumer
+from edge.uplink.consumer import Consumer, listening
 
 HELP = "everything at once on this machine: picture to alert"
 DEVICE = "demo"
 LATEST = 12  # messages shown
 DRAIN_WITHIN_S = 15.0
-SUBSCRIBED_WITHIN_S = 10.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,20 +147,9 @@ class Mailbox:
             return [latency for message, latency in self.messages if isinstance(message.event, Alert)]
 
 
-@contextlib.contextmanager
-def subscribed(uplink: UplinkConfig, mailbox: Mailbox) -> Iterator[None]:
-    """A subscriber on its own thread, as the hospital's side would be; ready when the block begins."""
-    stop, ready = threading.Event(), threading.Event()
-    consumer = Consumer(uplink, mailbox.receive, client_id="demo-subscriber", device=DEVICE)
-    thread = threading.Thread(target=consumer.run, args=(stop, ready), name="subscriber")
-    thread.start()
-    try:
-        if not ready.wait(SUBSCRIBED_WITHIN_S):
-            raise EdgeError(f"the subscriber could not reach the broker on port {uplink.port}")
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def subscriber(uplink: UplinkConfig, mailbox: Mailbox) -> AbstractContextManager[Consumer]:
+    """On its own thread, as the hospital's side would be; subscribed when the block begins."""
+    return listening(Consumer(uplink, mailbox.receive, client_id="demo-subscriber", device=DEVICE))
 
 
 def _play(site: assemble.Site, folder: Path, options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -169,7 +158,7 @@ def _play(site: assemble.Site, folder: Path, options: argparse.Namespace, consol
     log = folder / "endoedge.log"
     file = Path(site.file)
     with (
-        subscribed(site.uplink, mailbox),
+        subscriber(site.uplink, mailbox),
         processes.running("uplink", file, log),
         processes.running("core", file, log) as core_process,
     ):

@@ -39,7 +39,7 @@ def measure(fps: int, seconds: float, threads: int, pipeline: str, scratch: Path
         assemble.make_run_dir(site)
         log = folder / "endoedge.log"
         with (
-            demo.subscribed(site.uplink, mailbox),
+            demo.subscriber(site.uplink, mailbox),
             processes.running("uplink", file, log),
             processes.running("core", file, log) as process,
             console.status(f"capture to subscriber at {fps} fps"),

@@ -147,11 +147,12 @@ def _draft(path: Path) -> Iterator[Path]:
 def _encoder(script: Script, video: Path) -> Iterator[IO[bytes]]:
     """Takes raw RGB frames; `video` is complete when the block ends."""
     _need_elements()
+    # One thread: with more, x264 does not repeat itself to the bit.
     launch = (
         "gst-launch-1.0 -q fdsrc fd=0 ! rawvideoparse format=rgb "
         f"width={script.width} height={script.height} framerate={script.fps}/1 "
         f"! videoconvert ! video/x-raw,format=I420 ! x264enc pass=qual quantizer=19 "
-        f"speed-preset=superfast key-int-max={script.fps} bframes=0 threads=2 "
+        f"speed-preset=superfast key-int-max={script.fps} bframes=0 threads=1 "
         "! h264parse ! matroskamux ! filesink"
     )
     command = [*launch.split(), f"location={video}"]

@@ -11,7 +11,7 @@ from edge.errors import ConfigError
 from edge.phantom.optics import SHAPES, Outline
 from edge.types import Struct, View
 
-VERSION = 1  # of the renderer: raised whenever a script's frames change, so that cached clips are made anew
+VERSION = 2  # of the renderer: raised whenever a script's frames change, so that cached clips are made anew
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "fps": (1, 120),

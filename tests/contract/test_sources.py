@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -277,3 +278,13 @@ def test_close_is_bounded_when_a_state_change_hangs(clip: Path, monkeypatch: pyt
     source.close()
     assert time.monotonic() - begun < 2
     release.set()
+
+
+def test_the_same_script_is_the_same_clip_to_the_bit(tmp_path: Path) -> None:
+    """Frames were always drawn alike, but an encoder with several threads does not repeat itself."""
+    config = phantom.Config(seconds=2, fps=10, width=320, height=256, rate="max")
+    decoded = []
+    for name in ("a", "b"):
+        made = msgspec.structs.replace(config, cache_dir=str(tmp_path / name))
+        decoded.append(play(phantom.open(made, SIZE))[1])
+    assert np.array_equal(decoded[0], decoded[1])
