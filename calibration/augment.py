@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from calibration.datasets import Picture, without_burnt_in
+from calibration.pictures import Picture, without_burnt_in
 
 Pair = tuple[Picture, Picture]
 Step = Callable[[Generator, Picture, Picture], Pair]

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from calibration.datasets import Picture, Sample
+from calibration.pictures import Picture, Sample
 from edge.errors import ModelError
 
 FALSE_AREA = 0.005  # a marked region this large (share of the picture) on a picture without polyps counts as false

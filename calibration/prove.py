@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration import datasets
+from calibration import pictures
 from calibration.evaluate import FALSE_AREA, Runner, false_share, mean_overlap, milliseconds
 from edge.errors import UsageError
 
@@ -44,10 +44,10 @@ def _named(text: str) -> tuple[str, Path]:
 
 def _segmentation(text: str, root: Path) -> Subject:
     name, folder = _named(text)
-    pairs = datasets.pairs(folder)
+    pairs = pictures.pairs(folder)
 
     def measure(model: Path) -> dict[str, float]:
-        scores = mean_overlap(Runner(model), (datasets.read_pair(*pair) for pair in pairs))
+        scores = mean_overlap(Runner(model), (pictures.read_pair(*pair) for pair in pairs))
         return {"mean Dice": scores.dice, "mean IoU": scores.iou}
 
     shown = f"{name} ({len(pairs)})"
@@ -58,7 +58,7 @@ def _polyp_free(text: str, root: Path) -> Subject:
     name, path = _named(text)
 
     def measure(model: Path) -> dict[str, float]:
-        share = false_share(Runner(model), datasets.frames_of(path, VIDEO_STEP))
+        share = false_share(Runner(model), pictures.frames_of(path, VIDEO_STEP))
         return {FALSE: share}
 
     return Subject(name, f'--polyp-free "{name}={path.relative_to(root)}"', measure)
@@ -69,7 +69,7 @@ def _phantom(text: str) -> Subject:
         seed, count = (int(part) for part in text.split(":"))
     except ValueError as exc:
         raise UsageError(f"--phantom {text}: expected SEED:COUNT, two whole numbers") from exc
-    samples = list(datasets.phantom(seed, count, 256))
+    samples = list(pictures.phantom(seed, count, 256))
     bearing = [s for s in samples if s.mask.any()]
     free = [s.picture for s in samples if not s.mask.any()]
     if not bearing or not free:

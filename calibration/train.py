@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, interpolate
 
 from calibration.augment import augmented
-from calibration.datasets import DatasetError, Sample
 from calibration.evaluate import overlap
+from calibration.pictures import DatasetError, Sample
 from calibration.student import Student, normalised
 
 CHECKPOINT = "checkpoint.pt"

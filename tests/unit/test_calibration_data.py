@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the calibration extra is not installed")
 
-from calibration import augment, datasets
+from calibration import augment, pictures
 from calibration.cli import main
 
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, mask_size: tuple[int, int] = (40, 30)) -> Path:
 def test_a_folder_is_read_in_rgb_at_the_side_asked_for(tmp_path: Path) -> None:
     data = folder(tmp_path)
     cv2.imwrite(str(data / "images" / "a.png"), np.full((30, 40, 3), (10, 20, 200), np.uint8))  # BGR
-    (sample,) = datasets.segmentation(data, 16)
+    (sample,) = pictures.segmentation(data, 16)
     assert sample.picture.shape == (16, 16, 3)
     assert tuple(sample.picture[0, 0]) == (200, 20, 10)
     assert set(np.unique(sample.mask)) == {255}
@@ -50,26 +50,26 @@ def damaged(data: Path) -> None:
 def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, harm, said: str) -> None:  # type: ignore[no-untyped-def]
     data = folder(tmp_path)
     harm(data)
-    with pytest.raises(datasets.DatasetError, match=said):
-        datasets.segmentation(data, 16)
+    with pytest.raises(pictures.DatasetError, match=said):
+        pictures.segmentation(data, 16)
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(datasets.DatasetError, match=r"mask is 41×30, its picture a\.png is 40×30"):
-        datasets.segmentation(folder(tmp_path, (41, 30)), 16)
+    with pytest.raises(pictures.DatasetError, match=r"mask is 41×30, its picture a\.png is 40×30"):
+        pictures.segmentation(folder(tmp_path, (41, 30)), 16)
 
 
 def test_polyp_free_pictures_have_black_corners_and_empty_masks(tmp_path: Path) -> None:
     data = folder(tmp_path) / "images"
     cv2.imwrite(str(data / "kv1_x.png"), np.zeros((8, 8), np.uint8))
-    (sample,) = datasets.polyp_free([data], 32, leave_out="kv1_")
+    (sample,) = pictures.polyp_free([data], 32, leave_out="kv1_")
     assert not sample.mask.any()
     assert not sample.picture[-1, 0].any()  # bottom left
     assert sample.picture[16, 20].all()
 
 
 def test_phantom_pictures_are_cut_to_the_field_and_differ_by_seed() -> None:
-    (first,), (again,), (other,) = (list(datasets.phantom(seed, 1, 64)) for seed in (1, 1, 2))
+    (first,), (again,), (other,) = (list(pictures.phantom(seed, 1, 64)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.picture, again.picture)
     assert (first.picture != other.picture).any()
     rows = first.picture.max((1, 2)) > 0

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="the calibration extra is not instal
 
 from calibration import quantize, ranges, train  # noqa: E402
 from calibration.cli import main  # noqa: E402
-from calibration.datasets import Sample, pairs, read_pair  # noqa: E402
+from calibration.pictures import Sample, pairs, read_pair  # noqa: E402
 from calibration.encoders.mobilenetv2 import Block  # noqa: E402
 from calibration.evaluate import Runner, mean_overlap, overlap  # noqa: E402
 from calibration.export import exported  # noqa: E402
