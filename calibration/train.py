@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, interpolate
+from torch.nn.functional import interpolate
 
 from calibration.augment import augmented
 from calibration.evaluate import overlap
+from calibration.losses import segmentation_loss
 from calibration.pictures import DatasetError, Sample
 from calibration.student import Student, normalised
 
@@ -71,20 +72,6 @@ class Epoch:
     loss: float
     dice: float
     seconds: float
-
-
-def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy, heavier along the polyp's edge, plus soft Dice of the pictures that have a polyp.
-
-    Both (N, 1, h, w); the target is the polyp's share of each cell, 0..1.
-    """
-    edge = (avg_pool2d(target, 9, 1, 4) - target).abs()
-    weight = 1 + 3 * edge
-    entropy = (binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean()
-    found, area = logits.sigmoid().flatten(1), target.flatten(1)
-    dice = (2 * (found * area).sum(1) + 1) / (found.sum(1) + area.sum(1) + 1)
-    present = (area.sum(1) > 0).float()
-    return entropy + ((1 - dice) * present).sum() / present.sum().clamp_min(1)
 
 
 def batches(samples: Sequence[Sample], recipe: Recipe, epoch: int, maker: Executor) -> Iterator[tuple[Tensor, Tensor]]:
