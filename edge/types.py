@@ -120,7 +120,8 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
 
 
-Precision = Literal["int8", "fp32"]
+Precision = Literal["int8", "int8_trt", "fp32"]
+"""A model's files: uint8 activations (ONNX Runtime), int8 with zero point 0 (TensorRT), the float reference."""
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
@@ -128,18 +129,54 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class ModelHead(Struct, frozen=True, kw_only=True):
+    """What one output of the model says. `labels` name its channels (axis 1), in their order.
+
+    `segment` and `dense` are maps (1, C, h, w), `classify` and `ordinal` logits (1, C); an ordinal head's labels rise.
+    """
+
+    name: str
+    output: str
+    kind: Literal["segment", "classify", "ordinal", "dense"]
+    labels: list[str]
+
+
+class Tolerance(Struct, frozen=True, kw_only=True):
+    """How far an output may lie from the golden one, in the output's own unit.
+
+    Processors round differently, and a step in an early layer becomes several in the last: up to `share` of the values
+    may be further off than `near`, none further than `most`.
+    """
+
+    near: float
+    share: float
+    most: float
+
+
+class Golden(Struct, frozen=True, kw_only=True):
+    """Pictures and what the int8 file answered to them where it was released: `tolerance[output][precision]`."""
+
+    path: str
+    sha256: str
+    tolerance: dict[str, dict[Precision, Tolerance]]
+
+
 class Measurement(Struct, frozen=True, kw_only=True):
-    """One figure, and the command that printed it."""
+    """One figure, and the command that printed it. `ci95`: its 95 % interval (low, high) by file."""
 
     dataset: str
     metric: str
     command: str
     fp32: float | None = None
     int8: float | None = None
+    int8_trt: float | None = None
+    ci95: dict[Precision, tuple[float, float]] = msgspec.field(default_factory=dict)
+    n: int | None = None  # pictures, or whatever the metric counts
+    head: str = ""  # whose figure it is; "" for the whole model (speed)
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """`model.toml`."""
+    """`model.toml`. `labels` is what a region found may be called: the labels of the segment heads."""
 
     name: str
     version: str
@@ -149,7 +186,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
     files: dict[Precision, ModelFile]
     input: TensorSpec
     outputs: list[TensorSpec]
+    heads: list[ModelHead]
     measured: list[Measurement]
+    golden: Golden | None = None
 
 
 class Model(Struct, frozen=True, kw_only=True):

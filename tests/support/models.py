@@ -35,6 +35,7 @@ def manifest(size: int, digest: str) -> str:
         f'[files.int8]\npath = "int8.onnx"\nsha256 = "{digest}"\n'
         f'[files.fp32]\npath = "fp32.onnx"\nsha256 = "{digest}"\n'
         f'[input]\nname = "image"\ndtype = "uint8"\nshape = [1, {size}, {size}, 4]\n{tables}'
+        '[[heads]]\nname = "polyp"\noutput = "polyp"\nkind = "segment"\nlabels = ["polyp"]\n'
         '[[measured]]\ndataset = "none"\nmetric = "none"\ncommand = "none"\n'
     )
 
