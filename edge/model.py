@@ -13,7 +13,8 @@ from edge.config import decode_toml
 from edge.errors import ModelError
 from edge.types import Manifest, Model, ModelHead, Precision
 
-RANK = {"segment": 4, "dense": 4, "classify": 2, "ordinal": 2}  # axes of a head's output, by its kind
+# By a head's kind: the axes of its output, and how many channels it has less than labels.
+FORM = {"segment": (4, 0), "dense": (4, 0), "classify": (2, 0), "ordinal": (2, 1)}
 
 
 def load(folder: Path, precision: Precision = "int8") -> Model:
@@ -76,12 +77,14 @@ def _head_faults(head: ModelHead, outputs: dict[str, tuple[int, ...]]) -> Iterat
     for label in _repeated(head.labels):
         yield f"labels has {label!r} twice"
     shape = outputs.get(head.output)
+    axes, less = FORM[head.kind]
     if shape is None:
         yield f"output {head.output!r} is missing; the model's outputs are: {', '.join(outputs) or 'none'}"
-    elif len(shape) != RANK[head.kind]:
-        yield f"a {head.kind} head needs an output of {RANK[head.kind]} axes, {head.output!r} is {list(shape)}"
-    elif shape[1] != len(head.labels):
-        yield f"labels has {len(head.labels)} names, but output {head.output!r} has {shape[1]} channels"
+    elif len(shape) != axes:
+        yield f"a {head.kind} head needs an output of {axes} axes, {head.output!r} is {list(shape)}"
+    elif shape[1] != len(head.labels) - less:
+        wanted = f"{len(head.labels)} names, so output {head.output!r} should have {len(head.labels) - less} channels"
+        yield f"labels has {wanted}; it has {shape[1]}"
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

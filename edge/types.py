@@ -130,9 +130,10 @@ class ModelFile(Struct, frozen=True, kw_only=True):
 
 
 class ModelHead(Struct, frozen=True, kw_only=True):
-    """What one output of the model says. `labels` name its channels (axis 1), in their order.
+    """What one output of the model says, and its labels in the order of the output's channels (axis 1).
 
-    `segment` and `dense` are maps (1, C, h, w), `classify` and `ordinal` logits (1, C); an ordinal head's labels rise.
+    `segment` and `dense` are maps (1, C, h, w), `classify` logits (1, C), one a label. `ordinal` labels rise, and its
+    logits (1, C) are of the C questions "is it above label i?", so it has one label more.
     """
 
     name: str
