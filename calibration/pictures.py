@@ -31,11 +31,15 @@ class DatasetError(EdgeError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture: RGB uint8 (H, W, 3), its mask uint8 (H, W) of 0 and 255, and where it came from."""
+    """One picture: RGB uint8 (H, W, 3), its mask uint8 (H, W) of 0 and 255, and where it came from.
+
+    `soft`: a teacher's probability x 255, uint8 (H, W), where one was asked.
+    """
 
     name: str
     picture: Picture
     mask: Picture
+    soft: Picture | None = None
 
 
 def _pictures_in(folder: Path) -> list[Path]:
@@ -54,7 +58,8 @@ def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def _rgb(path: Path) -> Picture:
+def rgb(path: Path) -> Picture:
+    """A picture file at full size."""
     return np.asarray(cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -70,12 +75,12 @@ def pairs(folder: Path) -> list[tuple[Path, Path]]:
 
 def read_pair(picture: Path, mask: Path) -> Sample:
     """Decode one pair at full size; the mask is cut at 128, which undoes a JPEG's or a resize's grey edge."""
-    rgb = _rgb(picture)
+    pixels = rgb(picture)
     grey = _decode(mask, cv2.IMREAD_GRAYSCALE)
-    if rgb.shape[:2] != grey.shape:
-        (h, w), (mh, mw) = rgb.shape[:2], grey.shape
+    if pixels.shape[:2] != grey.shape:
+        (h, w), (mh, mw) = pixels.shape[:2], grey.shape
         raise DatasetError(f"{mask}: mask is {mw}×{mh}, its picture {picture.name} is {w}×{h}")
-    return Sample(picture.stem, rgb, np.where(grey >= 128, 255, 0).astype(np.uint8))
+    return Sample(picture.stem, pixels, np.where(grey >= 128, 255, 0).astype(np.uint8))
 
 
 def squashed(sample: Sample, side: int) -> Sample:
@@ -106,7 +111,7 @@ def polyp_free(folders: Sequence[Path], side: int, leave_out: str = "") -> list[
         for path in _pictures_in(folder):
             if leave_out and path.name.startswith(leave_out):
                 continue
-            picture = without_burnt_in(_rgb(path))
+            picture = without_burnt_in(rgb(path))
             samples.append(squashed(Sample(path.stem, picture, np.zeros(picture.shape[:2], np.uint8)), side))
     return samples
 
@@ -125,7 +130,7 @@ def frames_of(path: Path, every: int = 1) -> Iterator[Picture]:
     """RGB pictures of a folder, corners blackened, or every n-th frame of a video file; at their own size."""
     if path.is_dir():
         for picture in _pictures_in(path):
-            yield without_burnt_in(_rgb(picture))
+            yield without_burnt_in(rgb(picture))
         return
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():
