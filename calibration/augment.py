@@ -1,7 +1,8 @@
 """What a tower, a scope and a colon may do to a picture: random geometry, colour, optics, and things in the way.
 
 Every step draws from the one generator it is given, so a sample is a pure function of (seed, epoch, index).
-Steps work on RGB uint8 (S, S, 3) and a mask uint8 (S, S), and may write in place (they own the warped copy).
+Steps work on RGB uint8 (S, S, 3) and a mask uint8 (S, S), or (S, S, 2) where a teacher's soft mask comes with the true
+one: what moves or covers one does the same to the other. They may write in place (they own the warped copy).
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def field(rng: Generator, picture: Picture, mask: Picture) -> Pair:
         a, b = half, half - cut
         corners = np.array([(-b, -a), (b, -a), (a, -b), (a, b), (b, a), (-b, a), (-a, b), (-a, -b)])
         cv2.fillConvexPoly(inside, (corners + centre).astype(np.int32), 1)
-    return picture * inside[..., None], mask * inside
+    mask[inside == 0] = 0
+    return picture * inside[..., None], mask
 
 
 def lettering(rng: Generator, picture: Picture, mask: Picture) -> Pair:

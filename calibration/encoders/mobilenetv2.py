@@ -76,26 +76,35 @@ class MobileNetV2(nn.Module):
         return levels
 
 
+def open() -> MobileNetV2:
+    """A fresh net."""
+    return MobileNetV2()
+
+
 def load(path: Path) -> MobileNetV2:
     """The encoder with ImageNet weights: a state dict `convs.N.{weight,bias}` in the net's own order.
 
-    Raises ModelError when the file is missing or has other tensors.
+    Raises ModelError when the file is missing, is no state dict, or has other tensors.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file (expected MobileNetV2 weights, a PyTorch state dict)")
-    state = torch.load(path, weights_only=True)
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as exc:  # UnpicklingError, RuntimeError, EOFError, KeyError ...: torch.load has no error of its own
+        raise ModelError(f"{path}: not a file of MobileNetV2 weights (expected a PyTorch state dict)") from exc
     encoder = MobileNetV2()
     convs = [m for m in encoder.modules() if isinstance(m, nn.Conv2d)]
-    try:
-        with torch.no_grad():
-            for index, conv in enumerate(convs):
-                for name, parameter in conv.named_parameters():
-                    value = state[f"convs.{index}.{name}"]
-                    if value.shape != parameter.shape:
-                        raise ModelError(
-                            f"{path}: convs.{index}.{name} is {tuple(value.shape)}, expected {tuple(parameter.shape)}"
-                        )
-                    parameter.copy_(value)
-    except KeyError as exc:
-        raise ModelError(f"{path}: no tensor {exc}, so these are not MobileNetV2 1.0 weights") from exc
+    with torch.no_grad():
+        for index, conv in enumerate(convs):
+            for name, parameter in conv.named_parameters():
+                parameter.copy_(_tensor(state, f"convs.{index}.{name}", parameter.shape, path))
     return encoder
+
+
+def _tensor(state: object, name: str, shape: torch.Size, path: Path) -> Tensor:
+    value = state.get(name) if isinstance(state, dict) else None
+    if not isinstance(value, Tensor):
+        raise ModelError(f"{path}: no tensor {name}, so these are not MobileNetV2 1.0 weights")
+    if value.shape != shape:
+        raise ModelError(f"{path}: {name} is {tuple(value.shape)}, expected {tuple(shape)}")
+    return value
