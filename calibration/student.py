@@ -7,6 +7,8 @@ quantisation grid), and the last factor of two as a pixel shuffle of four logits
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,13 +85,27 @@ class Student(nn.Module):
         self.logits = nn.Conv2d(widths[0], 4, 1)
         nn.init.constant_(self.logits.bias, -2.0)  # most of a picture is not polyp
 
-    def forward(self, x: Tensor) -> Tensor:
-        fine, *coarse, last = self.encoder(x)
+    def decoded(self, levels: Sequence[Tensor]) -> Tensor:
+        """The encoder's levels, finest first, to the decoder's map (N, widths[0], H/4, W/4)."""
+        fine, *coarse, last = levels
         y = self.context(last)
         for step, level in zip(self.steps, coarse[::-1], strict=True):
             y = step(y, level)
-        y = self.finish(y + self.fine(fine))
-        return nn.functional.pixel_shuffle(self.logits(y), 2)
+        return cast(Tensor, self.finish(y + self.fine(fine)))
+
+    def polyp(self, decoder4: Tensor) -> Tensor:
+        """The decoder's map to polyp logits."""
+        return nn.functional.pixel_shuffle(self.logits(decoder4), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.polyp(self.decoded(self.encoder(x)))
+
+
+def widths_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The decoder's widths, strides 4 to 32, from the tensors of a student's state dict."""
+    steps = sorted(name for name in state if name.startswith("steps.") and name.endswith(".narrow.conv.weight"))
+    narrowing = [len(state[name]) for name in steps]  # from stride 32 down
+    return (*reversed(narrowing), len(state["context.enter.conv.weight"]))
 
 
 def folded(student: Student) -> Student:
