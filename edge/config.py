@@ -64,6 +64,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tracks: dict[str, Any] = msgspec.field(default_factory=dict)
     view: dict[str, Any] = msgspec.field(default_factory=dict)
     procedure: dict[str, Any] = msgspec.field(default_factory=dict)
+    landmarks: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    judgements: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 def read_toml(path: Path, error: type[EdgeError] = ConfigError) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     view: str  # of the last frame, "" before any
     detections: int  # in the last frame
     best_score: float  # of those, 0 without any
+    classes: dict[str, str]  # head → what it said of the last frame; heads that were unsure are left out
+    landmarks: list[str]  # reached in this procedure, or in the last one when there is none
     updated_ns: int  # CLOCK_MONOTONIC: older than a few seconds means the core is gone or stuck
     uptime_s: float
     fps: float

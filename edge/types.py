@@ -189,7 +189,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     outputs: list[TensorSpec]
     heads: list[ModelHead]
     measured: list[Measurement]
-    golden: Golden | None = None
+    golden: Golden
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -235,6 +235,15 @@ class Detection(Struct, frozen=True, kw_only=True):
     area: float  # share of the picture, 0..1
 
 
+class Classification(Struct, frozen=True, kw_only=True):
+    """What one head says of the whole picture of one frame. A head that is unsure says nothing."""
+
+    head: str  # the model's output that says so: "landmark", "preparation", "mayo"
+    label: str
+    score: float  # the label's probability, 0..1
+    grade: float | None = None  # of ordered labels: the expected place in their list, 0 for the first
+
+
 class View(str, enum.Enum):
     """What the picture is good for, worst first in the order of the quality head's table."""
 
@@ -245,10 +254,13 @@ class View(str, enum.Enum):
 
 
 class Quality(Struct, frozen=True, kw_only=True):
-    """The picture's own condition, from the model's `thumbnail` and `detail` outputs. All 0..1 unless said."""
+    """The picture's own condition, from the model's `thumbnail` and `detail` outputs. All 0..1 unless said.
+
+    `view` and `reason` may come from a learned output instead; its reasons are its labels.
+    """
 
     view: View
-    reason: str  # "", "dark", "glare", "blur", ...
+    reason: str  # "", "dark", "glare", "blur"; learned: "blurred", "obscured", ...
     luma: float
     glare: float  # share of saturated pixels
     redness: float  # mean R / mean (R+G+B)
@@ -262,6 +274,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     captured_ns: int
     media_ns: int
     detections: tuple[Detection, ...] = ()
+    classifications: tuple[Classification, ...] = ()  # one a head at most
     quality: Quality | None = None
 
 
@@ -311,6 +324,31 @@ class FindingEnded(Struct, frozen=True, kw_only=True, tag="finding"):
     best_seen_ns: int
 
 
+class LandmarkReached(Struct, frozen=True, kw_only=True, tag="landmark"):
+    """A landmark was seen for long enough to be believed. Said once in a procedure."""
+
+    kind: str  # "caecum": a row of the pipeline's landmark table
+    procedure: str
+    captured_ns: int
+    media_ns: int  # when it was believed
+    first_seen_ns: int  # the first of the good views that it is believed for
+    after_ns: int  # from the procedure's start to `first_seen_ns`: the insertion time, where this is the caecum
+    best_score: float  # of those views, 0..1
+
+
+class Judged(Struct, frozen=True, kw_only=True, tag="judgement"):
+    """What one head said over all good views of a procedure. Said at its end, once a row of the judgement table."""
+
+    kind: str  # "preparation"
+    procedure: str
+    captured_ns: int
+    media_ns: int  # the procedure's end
+    label: str  # the verdict, or "": too few views, or no label has the share that a verdict needs
+    views: int  # good views in which the head was sure
+    unsure: int  # good views in which it was not: they count for nothing
+    shares: dict[str, float]  # label → its share of `views`, 0..1; labels that were never said are left out
+
+
 class ProcedureStarted(Struct, frozen=True, kw_only=True, tag="procedure_started"):
     procedure: str
     captured_ns: int
@@ -341,7 +379,17 @@ class ViewChanged(Struct, frozen=True, kw_only=True, tag="view"):
     reason: str = ""
 
 
-Event = Alert | AlertCleared | FindingEnded | ProcedureStarted | ProcedureEnded | SignalChanged | ViewChanged
+Event = (
+    Alert
+    | AlertCleared
+    | FindingEnded
+    | LandmarkReached
+    | Judged
+    | ProcedureStarted
+    | ProcedureEnded
+    | SignalChanged
+    | ViewChanged
+)
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from edge.decide.rules import Rules
 from edge.errors import ConfigError, EdgeError
 from edge.heads import Heads, open_all
 from edge.outbox import Outbox
-from edge.types import Backend, Model, Precision, Source, Struct
+from edge.types import Backend, Manifest, Model, Precision, Source, Struct
 from edge.uplink.config import UplinkConfig
 
 CAPTURE_PATHS = ("path", "cache_dir")  # keys of [capture] that are relative to the site's file
@@ -77,7 +77,7 @@ def load_site(file: Path) -> Site:
 
 def load_pipeline(file: Path) -> tuple[PipelineConfig, RulesConfig]:
     pipeline = config.decode_toml(file, PipelineConfig)
-    tables = {name: getattr(pipeline, name) for name in ("tracks", "view", "procedure", "alerts")}
+    tables = {name: getattr(pipeline, name) for name in RulesConfig.__struct_fields__}
     return pipeline, config.decode(tables, RulesConfig, str(file))
 
 
@@ -93,7 +93,14 @@ def open_backend(site: Site, loaded: Model) -> Backend:
 
 def open_heads(site: Site, loaded: Model) -> Heads:
     with _naming(site.pipeline_file):
-        return open_all(site.pipeline.heads, tuple(loaded.manifest.outputs))
+        return fit_heads(site.pipeline, site.rules, loaded.manifest)
+
+
+def fit_heads(pipeline: PipelineConfig, rules: RulesConfig, manifest: Manifest) -> Heads:
+    """A pipeline's heads on a model. ModelError, or ConfigError when its rules are about what no head says."""
+    heads = open_all(pipeline.heads, tuple(manifest.outputs), manifest.heads)
+    rules.require(heads.said("detections"), heads.said("classifications"))
+    return heads
 
 
 def open_source(site: Site, size: tuple[int, int]) -> Source:

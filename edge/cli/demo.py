@@ -28,6 +28,7 @@ from rich.table import Table
 from edge import status
 from edge.capture import phantom
 from edge.cli import assemble, broker, numbers, processes
+from edge.cli.words import say
 from edge.errors import EdgeError, UsageError
 from edge.status import CoreStatus
 from edge.types import Alert, Message
@@ -205,7 +206,7 @@ def _watch(
 
 def _print_new(console: Console, mailbox: Mailbox, shown: int) -> int:
     for message, latency in mailbox.messages[shown:]:
-        console.print(f"{_clock(message)} {_say(message)}  {latency:.0f} ms", highlight=False)
+        console.print(f"{_clock(message)} {say(message.event)}  {latency:.0f} ms", highlight=False)
         shown += 1
     return shown
 
@@ -221,6 +222,8 @@ def _screen(now: CoreStatus, mailbox: Mailbox) -> Table:
         f"{now.source.dropped} dropped",
         f"model {infer.p50_ms:.1f} ms, p99 {infer.p99_ms:.1f}" if infer else "",
         f"view {now.view or '-'}, {now.detections} regions, best {now.best_score:.2f}",
+        *(f"{head}: {label}" for head, label in now.classes.items()),
+        *(f"{kind} reached" for kind in now.landmarks),
         f"{now.alerts} alerts, {now.events} events",
         now.model.name,
         f"{now.model.precision} on {now.model.backend}",
@@ -234,24 +237,11 @@ def _screen(now: CoreStatus, mailbox: Mailbox) -> Table:
 
 
 def _clock_and_say(message: Message) -> str:
-    return f"{_clock(message)} {_say(message)}"
+    return f"{_clock(message)} {say(message.event)}"
 
 
 def _clock(message: Message) -> str:
     return f"{message.event.media_ns / 1e9:6.2f} s"
-
-
-def _say(message: Message) -> str:
-    event = message.event
-    kind = type(event).__struct_config__.tag
-    if isinstance(event, Alert):
-        return f"ALERT {event.priority.value}: {event.text}"
-    details = [
-        f"{name} {value.value if hasattr(value, 'value') else value}"
-        for name in ("kind", "label", "state", "view", "track", "findings")
-        if (value := getattr(event, name, None))
-    ]
-    return f"{kind} {', '.join(details)}".strip()
 
 
 def _result(last: CoreStatus, mailbox: Mailbox, drained: bool) -> dict[str, Any]:

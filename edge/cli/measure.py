@@ -13,10 +13,10 @@ from ulid import ULID
 
 from edge import core, status
 from edge.capture import file as file_source
+from edge.cli import assemble
 from edge.config import PipelineConfig
 from edge.decide.config import RulesConfig
 from edge.decide.rules import Rules
-from edge.heads import open_all
 from edge.infer import onnx
 from edge.ledger import Ledger
 from edge.outbox import Outbox, OutboxReader
@@ -99,7 +99,7 @@ def whole(job: Job, images: Images, folder: Path, frames: int, round_frames: int
     would.
     """
     backend = onnx.open(onnx.Config(threads=job.threads), job.model)
-    heads = open_all(job.pipeline.heads, tuple(job.model.manifest.outputs))
+    heads = assemble.fit_heads(job.pipeline, job.rules, job.model.manifest)
     source = file_source.open(file_source.Config(path=str(job.clip), rate="max", loop=True), job.model.size)
     outbox_file = folder / "bench-outbox.db"
     ledger = Ledger(lambda: Outbox.open(outbox_file, "bench", OUTBOX_BYTES))

@@ -12,13 +12,24 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from edge.cli.scoring import KnownClip, Scene
-from edge.types import Alert, AlertCleared, Box, Event, Field, Findings, View
+from edge.types import (
+    Alert,
+    AlertCleared,
+    Box,
+    Classification,
+    Detection,
+    Event,
+    Field,
+    Findings,
+    LandmarkReached,
+    View,
+)
 
 TILE_PX = 256
 COLUMNS = 6
 CAPTION_PX = 34
 INK, PAPER, MUTED = (235, 238, 242), (18, 22, 28), (120, 130, 142)
-BOX, ALARM = (90, 220, 255), (255, 196, 0)
+BOX, ALARM, LANDMARK = (90, 220, 255), (255, 196, 0), (190, 150, 255)
 VIEWS = {
     View.GOOD: (64, 160, 96),
     View.POOR: (196, 148, 40),
@@ -76,7 +87,8 @@ def _caption(draw: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None:
     words = dict.fromkeys((quality.view.value, quality.reason)) if quality else {}
     view = " ".join(words).replace("_", " ")
     draw.text((x, y), f"{tile.moment.media_ns / 1e9:.2f} s  {view}", fill=MUTED, font=_font(12))
-    scores = ", ".join(f"{found.label} {found.score:.2f}" for found in tile.moment.detections[:3])
+    said: tuple[Detection | Classification, ...] = (*tile.moment.detections[:3], *tile.moment.classifications)
+    scores = ", ".join(f"{found.label} {found.score:.2f}" for found in said)
     alerts = "; ".join(alert.text for alert in tile.alerts)
     draw.text((x, y + 15), alerts or scores, fill=ALARM if alerts else BOX, font=_font(12))
 
@@ -107,6 +119,7 @@ def timeline(scenes: Sequence[Scene], events: Sequence[Event], truth: KnownClip 
     _scores(draw, scenes, at, y)
     y += SCORE_PX + GAP_PX
     _alerts(draw, events, end_ns, at, y)
+    _landmarks(draw, events, at, y)
     _axis(draw, end_ns, at, y + BAND_PX + GAP_PX)
     canvas.save(path)
 
@@ -163,6 +176,15 @@ def _alerts(draw: ImageDraw.ImageDraw, events: Sequence[Event], end_ns: int, at:
         if at(raised.media_ns) >= free:
             draw.text((at(raised.media_ns) + 7, y + 4), raised.kind, fill=INK, font=_font(12))
             free = at(raised.media_ns) + 12 + draw.textlength(raised.kind, font=_font(12))
+
+
+def _landmarks(draw: ImageDraw.ImageDraw, events: Sequence[Event], at: At, bottom: int) -> None:
+    """A line through all rows above, from when each was first seen."""
+    for event in events:
+        if isinstance(event, LandmarkReached):
+            x = at(event.first_seen_ns)
+            draw.line((x, TOP - 4, x, bottom), fill=LANDMARK)
+            draw.text((x + 4, TOP - 18), event.kind, fill=LANDMARK, font=_font(12))
 
 
 def _same(cleared: AlertCleared, raised: Alert) -> bool:

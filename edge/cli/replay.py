@@ -22,11 +22,11 @@ from edge import core, model, paths
 from edge.capture import file as file_source
 from edge.cli import assemble, numbers, pictures, scoring
 from edge.cli.scoring import KnownClip, Scene
+from edge.cli.words import say
 from edge.config import PipelineConfig
 from edge.decide.config import RulesConfig
 from edge.decide.rules import Rules
 from edge.errors import CaptureError
-from edge.heads import open_all
 from edge.infer import onnx
 from edge.ledger import Ledger
 from edge.phantom import read_truth
@@ -140,7 +140,7 @@ def analyse(
 ) -> Record:
     """Every frame of `clip`, none dropped."""
     backend = onnx.open(onnx.Config(threads=threads), loaded)
-    heads = open_all(pipeline.heads, tuple(loaded.manifest.outputs))
+    heads = assemble.fit_heads(pipeline, rules, loaded.manifest)
     source = file_source.open(file_source.Config(path=str(clip), rate="max"), loaded.size)
     store = InMemory()
     record = Record(source.expected_frames, store.events)
@@ -189,6 +189,9 @@ def _print(console: Console, clip: Path, result: scoring.Score, record: Record, 
         "" if result.false_alerts is None else f", false {result.false_alerts} ({result.false_per_minute:.2f} / min)"
     )
     console.print(f"polyp alerts {result.alerts}{false}; all events {len(record.events)}")
+    told: tuple[Event, ...] = (*result.landmarks, *result.judgements)
+    for event in told:
+        console.print(say(event), highlight=False)
     console.print(f"contact sheet {sheet}\ntimeline      {timeline}", soft_wrap=True, highlight=False)
 
 

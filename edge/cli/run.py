@@ -18,7 +18,17 @@ from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
 from edge.timing import Stages, settle
-from edge.types import Backend, Event, Findings, Gap, Model, SignalState, Source
+from edge.types import (
+    Backend,
+    Event,
+    Findings,
+    Gap,
+    LandmarkReached,
+    Model,
+    ProcedureStarted,
+    SignalState,
+    Source,
+)
 from edge.uplink import service
 
 HELP = "run the service from its configuration"
@@ -96,11 +106,17 @@ class Reporter:
             sha256=loaded.sha256,
             backend=backend.name,
         )
+        self._landmarks: list[str] = []
         self._started = time.monotonic()
         self._every = Every()
         self._fps_frames, self._fps_since, self._fps = 0, self._started, 0.0
 
-    def __call__(self, moment: Gap | Findings, _events: Sequence[Event]) -> None:
+    def __call__(self, moment: Gap | Findings, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, ProcedureStarted):
+                self._landmarks = []
+            elif isinstance(event, LandmarkReached):
+                self._landmarks.append(event.kind)
         if self._every.due():
             self.write(moment)
 
@@ -130,6 +146,8 @@ class Reporter:
             view=findings.quality.view.value if findings and findings.quality else "",
             detections=len(findings.detections) if findings else 0,
             best_score=round(max((found.score for found in findings.detections), default=0.0), 3) if findings else 0.0,
+            classes={said.head: said.label for said in findings.classifications} if findings else {},
+            landmarks=self._landmarks,
             updated_ns=time.monotonic_ns(),
             uptime_s=round(now - self._started, 3),
             fps=round(self._fps, 2),

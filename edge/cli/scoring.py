@@ -11,8 +11,10 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from edge.phantom import Header, PolypTruth, Truth
-from edge.types import Alert, Box, Event, Findings, Struct
+from edge.types import Alert, Box, Event, Findings, Judged, LandmarkReached, Struct
 
 SEEN_SHARE = 0.003
 MIN_IOU = 0.1
@@ -58,22 +60,29 @@ class Score(Struct, frozen=True, kw_only=True):
     false_per_minute: float | None = None
     median_detection_delay_ms: float | None = None
     median_alert_delay_ms: float | None = None
+    landmarks: tuple[LandmarkReached, ...] = ()
+    judgements: tuple[Judged, ...] = ()
 
 
 def score(scenes: Sequence[Scene], events: Sequence[Event], truth: KnownClip | None) -> Score:
     """`truth` None: counts only."""
     minutes = (scenes[-1].moment.media_ns - scenes[0].moment.media_ns) / 60e9 if len(scenes) > 1 else 0.0
     alerts = [event for event in events if isinstance(event, Alert) and event.box is not None]
+    told = Score(
+        frames=len(scenes),
+        minutes=round(minutes, 4),
+        alerts=len(alerts),
+        landmarks=tuple(event for event in events if isinstance(event, LandmarkReached)),
+        judgements=tuple(event for event in events if isinstance(event, Judged)),
+    )
     if truth is None:
-        return Score(frames=len(scenes), minutes=round(minutes, 4), alerts=len(alerts))
+        return told
     shown = {identity: _appearances(truth, identity) for identity in truth.polyps()}
     polyps = [_score_polyp(seen, scenes, alerts) for seen in shown.values() if seen]
     false = sum(not any(_belongs(alert.box, alert.media_ns, seen) for seen in shown.values()) for alert in alerts)
     found = [polyp for polyp in polyps if polyp.alert_delay_ms is not None]
-    return Score(
-        frames=len(scenes),
-        minutes=round(minutes, 4),
-        alerts=len(alerts),
+    return msgspec.structs.replace(
+        told,
         polyps=tuple(polyps),
         missed=len(polyps) - len(found),
         false_alerts=false,

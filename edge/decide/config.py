@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
+from edge.errors import ConfigError
 from edge.types import Priority, SignalState, Struct, View
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]
 Frames = Annotated[int, Meta(ge=1, le=64)]
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$", max_length=40)]
+Said = Mapping[str, Sequence[str]]
+"""Head → the labels that it may say."""
 
 
 class TracksConfig(Struct, frozen=True, kw_only=True):
@@ -122,6 +126,41 @@ class SignalRow(_Row, frozen=True, kw_only=True, tag_field="when", tag="signal")
 AlertRow = TrackRow | ViewRow | SignalRow
 
 
+class LandmarkRow(Struct, frozen=True, kw_only=True):
+    """A place that is reached once in a procedure, when a head has said so for long enough. Only good views count."""
+
+    kind: Name
+    head: Name
+    label: Annotated[str, Meta(min_length=1, max_length=40)]
+    newest: Annotated[float, Meta(ge=0.01, le=1.0)] = 0.3
+    """How much the newest view counts in the smoothed score, which begins at 0; 1 does not smooth."""
+    score: Annotated[float, Meta(ge=0.5, le=1.0)] = 0.8
+    """The smoothed score must be so high ..."""
+    confirm: Frames = 10
+    """... in so many ..."""
+    window: Frames = 12
+    """... of so many good views."""
+    forget_s: Seconds = 2.0
+    """After so long without a good view it begins anew."""
+
+    def __post_init__(self) -> None:
+        if self.confirm > self.window:
+            raise ValueError(f"confirm = {self.confirm} can never be reached within window = {self.window} views")
+
+
+class JudgementRow(Struct, frozen=True, kw_only=True):
+    """A verdict on a whole procedure, from what a head said of each good view."""
+
+    kind: Name
+    head: Name
+    score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
+    """Views where the head is less sure count for nothing."""
+    min_views: Annotated[int, Meta(ge=1, le=1_000_000)] = 250
+    """No verdict on fewer views than this ..."""
+    min_share: Annotated[float, Meta(gt=0.5, le=1.0)] = 0.6
+    """... or when no label has so large a share of them."""
+
+
 class RulesConfig(Struct, frozen=True, kw_only=True):
     """All of it. A pipeline file is this plus the model and its heads."""
 
@@ -129,9 +168,34 @@ class RulesConfig(Struct, frozen=True, kw_only=True):
     view: ViewConfig = ViewConfig()
     procedure: ProcedureConfig = ProcedureConfig()
     alerts: tuple[AlertRow, ...] = ()
+    landmarks: tuple[LandmarkRow, ...] = ()
+    judgements: tuple[JudgementRow, ...] = ()
 
     def __post_init__(self) -> None:
-        kinds = [row.kind for row in self.alerts]
-        for kind in kinds:
-            if kinds.count(kind) > 1:
-                raise ValueError(f'alerts: kind = "{kind}" is there twice; an alert is known by its kind')
+        for table in ("alerts", "landmarks", "judgements"):
+            kinds = [row.kind for row in getattr(self, table)]
+            for kind in kinds:
+                if kinds.count(kind) > 1:
+                    raise ValueError(f'{table}: kind = "{kind}" is there twice; a row is known by its kind')
+
+    def require(self, regions: Said, classes: Said) -> None:
+        """ConfigError unless the heads can say all that these tables are about.
+
+        `regions`: of the heads that find regions; `classes`: of those that judge whole pictures.
+        """
+        for place, alert in enumerate(self.alerts):
+            if isinstance(alert, TrackRow):
+                labels = [label for said in regions.values() for label in said]
+                _expect(f"alerts[{place}].label", alert.label, labels, "regions are called")
+        for place, landmark in enumerate(self.landmarks):
+            _expect(f"landmarks[{place}].head", landmark.head, classes, "heads that judge whole pictures")
+            labels = list(classes[landmark.head])
+            _expect(f"landmarks[{place}].label", landmark.label, labels, f'labels of the model\'s "{landmark.head}"')
+        for place, judgement in enumerate(self.judgements):
+            _expect(f"judgements[{place}].head", judgement.head, classes, "heads that judge whole pictures")
+
+
+def _expect(key: str, name: str, known: Iterable[str], what: str) -> None:
+    names = list(known)
+    if name not in names:
+        raise ConfigError(f'{key} is "{name}"; {what}: {", ".join(names) or "none"}')

@@ -22,7 +22,7 @@ class Procedure:
         self.present = False
         self._since_ns: int | None = None  # of `present`
         self._in_doubt = False
-        self._started_ns = 0
+        self.started_ns = 0
         self.findings = 0
 
     def step(self, at: Moment, *, present: bool, since_ns: int, in_doubt: bool) -> ProcedureStarted | None:
@@ -36,8 +36,8 @@ class Procedure:
         if self.id or not present or in_doubt or at.ns - self._since_ns < self._start_ns:
             return None
         self._count += 1
-        self.id, self._started_ns, self.findings = f"{self._run_id}-{self._count}", self._since_ns, 0
-        return ProcedureStarted(procedure=self.id, captured_ns=at.captured_ns, media_ns=self._started_ns)
+        self.id, self.started_ns, self.findings = f"{self._run_id}-{self._count}", self._since_ns, 0
+        return ProcedureStarted(procedure=self.id, captured_ns=at.captured_ns, media_ns=self.started_ns)
 
     def over(self, at: Moment) -> bool:
         """The picture has been away for long enough. The caller closes what is open, then calls `end`."""
@@ -52,7 +52,7 @@ class Procedure:
             procedure=self.id,
             captured_ns=at.captured_ns,
             media_ns=away_ns,
-            duration_ns=away_ns - self._started_ns,
+            duration_ns=away_ns - self.started_ns,
             findings=self.findings,
         )
         self.id = ""

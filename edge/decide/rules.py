@@ -1,14 +1,16 @@
-"""Everything that follows from one frame, in one place: signal, view, procedure, tracks, alerts.
+"""Everything that follows from one frame, in one place: signal, view, procedure, landmarks, tracks, alerts.
 
-The events of one step come in this order: SignalChanged, ViewChanged, ProcedureStarted, FindingEnded (by track),
-AlertCleared and Alert (each in the table's order, by track), ProcedureEnded. What ends a procedure closes all that
-was open in it first: FindingEnded, AlertCleared, ProcedureEnded.
+The events of one step come in this order: SignalChanged, ViewChanged, ProcedureStarted, LandmarkReached, FindingEnded
+(by track), AlertCleared and Alert (each in the table's order, by track), Judged, ProcedureEnded. What ends a procedure
+closes all that was open in it first: FindingEnded, AlertCleared, Judged, ProcedureEnded.
 """
 
 from __future__ import annotations
 
 from edge.decide.alerts import Alerts, Situation
 from edge.decide.config import RulesConfig
+from edge.decide.judgements import Judgements
+from edge.decide.landmarks import Landmarks
 from edge.decide.moment import MediaTime, Moment
 from edge.decide.procedure import Procedure
 from edge.decide.states import IN_BODY, Signal, ViewGate
@@ -18,6 +20,8 @@ from edge.types import (
     FindingEnded,
     Findings,
     Gap,
+    Judged,
+    LandmarkReached,
     ProcedureEnded,
     ProcedureStarted,
     SignalChanged,
@@ -38,6 +42,8 @@ class Rules:
         self._procedure = Procedure(config.procedure, run_id)
         self._tracks = Tracks(config.tracks)
         self._alerts = Alerts(config.alerts)
+        self._landmarks = Landmarks(config.landmarks)
+        self._judgements = Judgements(config.judgements)
 
     def step(self, item: Findings | Gap) -> list[Event]:
         """One frame, or word that there is none. A gap in state LIVE (a late frame) only lets time pass."""
@@ -46,12 +52,13 @@ class Rules:
         events += _some(self._step_signal(at, item))
         events += _some(self._step_view(at, item))
         events += _some(self._step_procedure(at))
+        events += self._step_classes(at, item)
         over = self._procedure.over(at)
         lost = self._step_tracks(at, item)
         events += self._findings(lost + self._tracks.clear() if over else lost, at)
-        ended = self._close_procedure(at, events) if over else None
+        ended = self._close_procedure(at, events) if over else ()
         events += self._alerts.step(at, self._situation())
-        events += _some(ended)
+        events += ended
         return events
 
     def finish(self, captured_ns: int, media_ns: int) -> list[Event]:
@@ -59,9 +66,9 @@ class Rules:
         at = self._time.at(media_ns, captured_ns)
         events: list[Event] = []
         events += self._findings(self._tracks.clear(), at)
-        ended = self._close_procedure(at, events) if self._procedure.id else None
+        ended = self._close_procedure(at, events) if self._procedure.id else ()
         events += self._alerts.close_all(at)
-        events += _some(ended)
+        events += ended
         return events
 
     def _step_signal(self, at: Moment, item: Findings | Gap) -> SignalChanged | None:
@@ -82,6 +89,15 @@ class Rules:
         present = view.view in IN_BODY
         since_ns = view.since_ns if view.since_ns is not None else at.ns
         return self._procedure.step(at, present=present, since_ns=since_ns, in_doubt=view.in_body != present)
+
+    def _step_classes(self, at: Moment, item: Findings | Gap) -> list[LandmarkReached]:
+        """What is said of whole pictures counts in good views of a procedure, and nowhere else."""
+        if isinstance(item, Gap) or not self._procedure.id or not self._view.good:
+            return []
+        self._judgements.step(item.classifications)
+        return self._landmarks.step(
+            at, item.classifications, procedure=self._procedure.id, started_ns=self._procedure.started_ns
+        )
 
     def _step_tracks(self, at: Moment, item: Findings | Gap) -> list[Track]:
         """Returns the confirmed tracks that ended."""
@@ -104,10 +120,12 @@ class Rules:
         self._procedure.findings += len(tracks)
         return [track.ended(at, self._procedure.id) for track in sorted(tracks, key=lambda track: track.id)]
 
-    def _close_procedure(self, at: Moment, events: list[Event]) -> ProcedureEnded:
-        """Clears its alerts into `events`; the caller says the returned end last."""
+    def _close_procedure(self, at: Moment, events: list[Event]) -> tuple[Judged | ProcedureEnded, ...]:
+        """Clears its alerts into `events`; the caller says the returned verdicts and end last."""
         events += self._alerts.close_procedure(at)
-        return self._procedure.end(at)
+        ended = self._procedure.end(at)
+        self._landmarks.close()
+        return (*self._judgements.close(ended), ended)
 
     def _situation(self) -> Situation:
         return Situation(self._procedure.id, self._view, self._signal, self._tracks.confirmed)

@@ -54,6 +54,11 @@ class ViewGate:
         """This very picture has the believed view: nothing that takes time comes due while it is in doubt."""
         return self._differs_ns is None
 
+    @property
+    def good(self) -> bool:
+        """This very picture is good, and so have been those before it."""
+        return self.view is View.GOOD and self.settled
+
     def step(self, at: Moment, view: View, reason: str) -> ViewChanged | None:
         """`view`: of this picture."""
         change = self._believe(at, view, reason)

@@ -1,14 +1,15 @@
-"""Is this a usable picture of the inside of a body? A table of bounds over four numbers.
+"""Is this a usable picture of the inside of a body? A learned answer where there is a sure one, else a table of bounds.
 
 The model hands over a small picture of itself (`thumbnail`: mean R, G, B of each cell, 0..255) and how much fine
-detail each cell holds (`detail`: mean absolute Laplacian of the luma), so nothing here touches pixels. One frame is
-judged alone: flicker at a bound is for `edge.decide`, which knows time.
+detail each cell holds (`detail`: mean absolute Laplacian of the luma), so nothing here touches pixels. A model may also
+say by itself what is the matter (`condition`: logits over the words of CONDITIONS). One frame is judged alone: flicker
+at a bound is for `edge.decide`, which knows time.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import cv2
@@ -16,8 +17,8 @@ import numpy as np
 from msgspec import Meta
 
 from edge.errors import ModelError
-from edge.heads import Array, require
-from edge.types import Field, Quality, Struct, TensorSpec, View
+from edge.heads import Array, labels_of, require, softmax
+from edge.types import Field, ModelHead, Quality, Struct, TensorSpec, View
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 SATURATED = 230.0
@@ -25,7 +26,18 @@ SATURATED = 230.0
 FINE = 8
 """The outline is drawn this much finer than the grid, to know which cells it crosses."""
 
+CONDITIONS = {
+    "clear": View.GOOD,
+    "blurred": View.POOR,
+    "over_exposed": View.POOR,
+    "under_exposed": View.POOR,
+    "obscured": View.POOR,
+    "out_of_body": View.OUT_OF_BODY,
+}
+"""What a model may have learned to say of a picture, and what that makes of the view."""
+
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Sure = Annotated[float, Meta(ge=0.5, le=1.0)]
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -46,6 +58,14 @@ class Config(Struct, frozen=True, kw_only=True):
     """Mean luma: washed out, though not burnt out."""
     blur_below: Annotated[float, Meta(ge=0.0, le=255.0)] = 2.2
     """Mean absolute Laplacian."""
+    condition: str = ""
+    """The model's learned output, if it has one. A black picture stays black whatever it says, and the bounds above
+    decide where the probability that it gives to the likeliest view is less than that view's share below."""
+    good_from: Sure = 0.6
+    poor_from: Sure = 0.6
+    """All that makes a view poor is counted together; the likeliest is the reason."""
+    out_of_body_from: Sure = 0.8
+    """Higher: it takes the alerts away, and in the end the procedure."""
 
 
 Row = tuple[View, str, Callable[[Quality], float], Callable[[float, float], bool], float]
@@ -64,8 +84,8 @@ def table(config: Config) -> tuple[Row, ...]:
     )
 
 
-def open(config: Config, outputs: tuple[TensorSpec, ...]) -> QualityHead:
-    """ModelError when the model has no such outputs, or two grids that differ."""
+def open(config: Config, outputs: tuple[TensorSpec, ...], heads: Sequence[ModelHead] = ()) -> QualityHead:
+    """ModelError when the model has no such outputs, two grids that differ, or a condition that we have no word for."""
     thumbnail = require("quality", outputs, config.thumbnail, (1, 3, None, None))
     detail = require("quality", outputs, config.detail, (1, 1, None, None))
     if thumbnail.shape[2:] != detail.shape[2:]:
@@ -73,16 +93,63 @@ def open(config: Config, outputs: tuple[TensorSpec, ...]) -> QualityHead:
             f'head quality: output "{config.detail}" is {detail.shape}, expected the grid of "{config.thumbnail}", '
             f"{thumbnail.shape}"
         )
-    return QualityHead(config, rows=detail.shape[2], columns=detail.shape[3])
+    condition = None
+    if config.condition:
+        spec = require("quality", outputs, config.condition, (1, None))
+        condition = Condition(config, labels_of("quality", heads, spec, "classify"))
+    return QualityHead(config, condition, rows=detail.shape[2], columns=detail.shape[3])
+
+
+class Condition:
+    """The learned answer."""
+
+    def __init__(self, config: Config, labels: tuple[str, ...]) -> None:
+        unknown = [label for label in labels if label not in CONDITIONS]
+        if unknown:
+            raise ModelError(
+                f'head quality: output "{config.condition}" has a label "{unknown[0]}"; known: {", ".join(CONDITIONS)}'
+            )
+        self._output = config.condition
+        self._labels = labels
+        self._views = tuple(CONDITIONS[label] for label in labels)
+        self._bounds = {
+            View.GOOD: config.good_from,
+            View.POOR: config.poor_from,
+            View.OUT_OF_BODY: config.out_of_body_from,
+        }
+
+    def judge(self, outputs: Mapping[str, Array]) -> tuple[View, str] | None:
+        """View and reason; None when it is unsure, or not a number."""
+        scores = softmax(outputs[self._output][0].tolist())
+        if not scores:
+            return None
+        shares = dict.fromkeys(self._bounds, 0.0)
+        for view, score in zip(self._views, scores, strict=True):
+            shares[view] += score
+        for view, bound in self._bounds.items():
+            if shares[view] >= bound:
+                return view, self._reason(view, scores)
+        return None
+
+    def _reason(self, view: View, scores: list[float]) -> str:
+        """The likeliest label of this view."""
+        if view is View.GOOD:
+            return ""
+        return max(
+            (score, label) for score, label, of in zip(scores, self._labels, self._views, strict=True) if of is view
+        )[1]
 
 
 class QualityHead:
     """Keeps the mask of the field it saw last: a field changes a few times a day."""
 
     fills = "quality"
+    labels = ()
 
-    def __init__(self, config: Config, *, rows: int, columns: int) -> None:
+    def __init__(self, config: Config, condition: Condition | None, *, rows: int, columns: int) -> None:
+        self.name = config.condition or config.thumbnail
         self._config = config
+        self._condition = condition
         self._table = table(config)
         self._shape = (rows, columns)
         self._field: Field | None = None
@@ -104,22 +171,28 @@ class QualityHead:
             redness=red / max(red + green + blue, 1e-6),
             detail=float(_finite(outputs[self._config.detail].reshape(-1)) @ weights),
         )
-        return judge(measured, self._table)
+        judged = judge(measured, self._table)
+        learned = self._condition.judge(outputs) if self._condition and judged.view is not View.BLACK else None
+        return judged if learned is None else _said(measured, *learned)
 
 
 def judge(measured: Quality, rows: tuple[Row, ...]) -> Quality:
     """`measured` with the view and reason of the first row that holds; GOOD when none does."""
     for view, reason, measure, beyond, bound in rows:
         if beyond(measure(measured), bound):
-            return Quality(
-                view=view,
-                reason=reason,
-                luma=measured.luma,
-                glare=measured.glare,
-                redness=measured.redness,
-                detail=measured.detail,
-            )
+            return _said(measured, view, reason)
     return measured
+
+
+def _said(measured: Quality, view: View, reason: str) -> Quality:
+    return Quality(
+        view=view,
+        reason=reason,
+        luma=measured.luma,
+        glare=measured.glare,
+        redness=measured.redness,
+        detail=measured.detail,
+    )
 
 
 def inside(field: Field, rows: int, columns: int) -> Array:

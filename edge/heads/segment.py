@@ -7,15 +7,16 @@ The model's map covers the field's rectangle, whatever its shape, so a cell's co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import cv2
 import numpy as np
 from msgspec import Meta
 
+from edge.errors import ModelError
 from edge.heads import Array, require
-from edge.types import Detection, Field, Struct, TensorSpec
+from edge.types import Detection, Field, ModelHead, Struct, TensorSpec
 
 TOP_SHARE = 0.25
 """A region's score is the mean of this share of its highest logits: steadier than the maximum, and not pulled down by
@@ -35,9 +36,15 @@ class Config(Struct, frozen=True, kw_only=True):
     """The largest ones are kept."""
 
 
-def open(config: Config, outputs: tuple[TensorSpec, ...]) -> Segment:
-    """ModelError when the model has no such map."""
+def open(config: Config, outputs: tuple[TensorSpec, ...], heads: Sequence[ModelHead] = ()) -> Segment:
+    """ModelError when the model has no such map, or says that it is of something else."""
     spec = require("segment", outputs, config.output, (1, 1, None, None))
+    for entry in heads:
+        if entry.output == config.output and config.label not in entry.labels:
+            raise ModelError(
+                f'head segment: label = "{config.label}", but the model\'s output "{config.output}" is of: '
+                f"{', '.join(entry.labels)}"
+            )
     return Segment(config, rows=spec.shape[2], columns=spec.shape[3])
 
 
@@ -47,7 +54,8 @@ class Segment:
     fills = "detections"
 
     def __init__(self, config: Config, *, rows: int, columns: int) -> None:
-        self._output = config.output
+        self.name = config.output
+        self.labels = (config.label,)
         self._label = config.label
         self._bound = np.float32(math.log(config.threshold / (1.0 - config.threshold)))
         self._cells = rows * columns
@@ -59,7 +67,7 @@ class Segment:
 
     def decode(self, outputs: Mapping[str, Array], field: Field) -> tuple[Detection, ...]:
         """Regions by falling score. A NaN cell belongs to none."""
-        logits = outputs[self._output][0, 0]
+        logits = outputs[self.name][0, 0]
         np.greater(logits, self._bound, out=self._mask)
         # Always asked, though often nothing is there: a NumPy call more costs as much in caches that the model has
         # just filled. For the same reason the few rows of `stats` are worked on as Python numbers.
