@@ -68,9 +68,11 @@ def faults(manifest: Manifest) -> Iterator[str]:
     found = [label for head in manifest.heads if head.kind == "segment" for label in head.labels]
     if manifest.labels != found:
         yield f"labels is {manifest.labels}, but the segment heads' labels are {found}"
-    if manifest.golden is not None:
-        for name in set(manifest.golden.tolerance).symmetric_difference(outputs):
-            yield f"golden.tolerance.{name}: {'is missing' if name in outputs else 'the model has no such output'}"
+    for name in sorted(outputs.keys() ^ manifest.golden.tolerance.keys()):
+        yield f"golden.tolerance.{name} {'is missing' if name in outputs else 'is of no output of the model'}"
+    for name, tolerances in manifest.golden.tolerance.items():
+        for precision in sorted(manifest.files.keys() - tolerances.keys()):
+            yield f"golden.tolerance.{name}.{precision} is missing"
 
 
 def _head_faults(head: ModelHead, outputs: dict[str, tuple[int, ...]]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from edge import golden
 from edge.capture import gst
 from edge.cli import assemble
 from edge.cli.assemble import Site
@@ -105,8 +106,22 @@ def _model(site: Site) -> list[Row]:
         rows.append(Row("null frame", True, _null_frame(site, loaded, backend)))
     except EdgeError as exc:
         return [*rows, Row("null frame", False, str(exc), mend)]
+    rows.append(_golden(loaded, backend))
     rows.append(_processor(loaded, site))
     return rows
+
+
+def _golden(loaded: Model, backend: Backend) -> Row:
+    """Does the model answer here as it did where it was measured?"""
+    if backend.name == "null":
+        return Row("golden vectors", True, "not compared: the null backend runs no model")
+    try:
+        found = golden.differences(loaded, backend)
+    except EdgeError as exc:
+        return Row("golden vectors", False, str(exc), "install the released model again; never edit its folder")
+    wrong = [difference for difference in found if not difference.fits]
+    mend = "this is not the model that was measured: use another backend or processor" if wrong else ""
+    return Row("golden vectors", not wrong, "; ".join(map(str, wrong or found)), mend)
 
 
 def _null_frame(site: Site, loaded: Model, backend: Backend) -> str:

@@ -5,38 +5,51 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration import golden, toml
+from edge.types import Golden, Manifest, Measurement, ModelFile, ModelHead, Precision, TensorSpec
+
 SIZE = 64  # W = H of the frames it eats
 NAME = "green"
+PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
 
 
 def build(folder: Path, size: int = SIZE) -> Path:
-    """Write `model.toml` and the ONNX files (int8 and fp32 are the same file here). Returns the folder."""
+    """Write `model.toml` and what it names (int8 and fp32 are the same file here). Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = graph(size).SerializeToString()
-    for name in ("int8.onnx", "fp32.onnx"):
-        (folder / name).write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    (folder / "model.toml").write_text(manifest(size, digest))
+    for name in PRECISIONS:
+        (folder / f"{name}.onnx").write_bytes(content)
+    frames = np.random.default_rng(7).integers(0, 256, (2, size, size, 4), np.uint8)
+    vectors = golden.written(dict.fromkeys(PRECISIONS, content), frames, folder / "golden.npz")
+    write(folder, manifest(size, hashlib.sha256(content).hexdigest(), vectors))
     return folder
 
 
-def manifest(size: int, digest: str) -> str:
+def write(folder: Path, said: Manifest) -> None:
+    (folder / "model.toml").write_text(toml.dumps(msgspec.to_builtins(said)), encoding="utf-8")
+
+
+def manifest(size: int, digest: str, vectors: Golden) -> Manifest:
     outputs = [("polyp", 1, size // 2), ("thumbnail", 3, size // 8), ("detail", 1, size // 8)]
-    tables = "".join(
-        f'[[outputs]]\nname = "{name}"\ndtype = "float32"\nshape = [1, {channels}, {side}, {side}]\n'
-        for name, channels, side in outputs
-    )
-    return (
-        f'name = "{NAME}"\nversion = "1"\nlabels = ["polyp"]\nlicence = "Apache-2.0"\ntraining_data = ["none"]\n'
-        f'[files.int8]\npath = "int8.onnx"\nsha256 = "{digest}"\n'
-        f'[files.fp32]\npath = "fp32.onnx"\nsha256 = "{digest}"\n'
-        f'[input]\nname = "image"\ndtype = "uint8"\nshape = [1, {size}, {size}, 4]\n{tables}'
-        '[[heads]]\nname = "polyp"\noutput = "polyp"\nkind = "segment"\nlabels = ["polyp"]\n'
-        '[[measured]]\ndataset = "none"\nmetric = "none"\ncommand = "none"\n'
+    return Manifest(
+        name=NAME,
+        version="1",
+        labels=["polyp"],
+        licence="Apache-2.0",
+        training_data=["none"],
+        files={name: ModelFile(path=f"{name}.onnx", sha256=digest) for name in PRECISIONS},
+        input=TensorSpec(name="image", dtype="uint8", shape=(1, size, size, 4)),
+        outputs=[
+            TensorSpec(name=name, dtype="float32", shape=(1, channels, side, side)) for name, channels, side in outputs
+        ],
+        heads=[ModelHead(name="polyp", output="polyp", kind="segment", labels=["polyp"])],
+        measured=[Measurement(dataset="none", metric="none", command="none")],
+        golden=vectors,
     )
 
 
