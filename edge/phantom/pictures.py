@@ -22,16 +22,17 @@ SHARES = {Paris.IS: 0.38, Paris.IP: 0.2, Paris.IIA: 0.24, Paris.IIB: 0.08, Paris
 Picture = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
 
 
-def training_pictures(seed: int, n: int, width: int = 640, height: int = 512) -> Iterator[Picture]:
-    """`n` single pictures, about 70 % with polyps: (rgb uint8 (H, W, 3), polyp mask bool (H, W), field bool (H, W)).
+def training_pictures(seed: int, n: int, width: int = 640, height: int = 512, first: int = 0) -> Iterator[Picture]:
+    """Single pictures `first` to n-1, about 70 % with polyps.
 
-    Picture i depends on `seed` and i alone. Outside the field the picture is black: there is no overlay.
+    Each is (rgb uint8 (H, W, 3), polyp mask bool (H, W), field bool (H, W)). Picture i depends on `seed` and i alone.
+    Outside the field the picture is black: there is no overlay.
     """
-    for first in range(0, n, PER_WALL):
-        rng = np.random.default_rng((seed, first, 0x7EA))
+    for start in range(first - first % PER_WALL, n, PER_WALL):
+        rng = np.random.default_rng((seed, start, 0x7EA))
         wall = Wall(int(rng.integers(1 << 30)), growth.palette(rng), float(rng.uniform(0.2, 0.5)))
         renderers = [Renderer(Optics(width, height, shape), wall) for shape in SHAPES]
-        for index in range(first, min(n, first + PER_WALL)):
+        for index in range(max(start, first), min(n, start + PER_WALL)):
             rng = np.random.default_rng((seed, index, 0x91C))
             yield _picture(rng, renderers[int(rng.random() < 0.3)])
 

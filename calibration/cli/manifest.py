@@ -1,0 +1,126 @@
+"""endoedge-model manifest"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from pathlib import Path
+
+from rich.table import Table
+
+from calibration import datasets, manifest, splits
+from calibration.cli.shared import console, progress_bars
+from calibration.manifest import Entry, Root
+from calibration.pictures import DatasetError
+from edge.errors import UsageError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", type=Path, help="file to write, or with --check to verify")
+    parser.add_argument(
+        "--dataset",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("LAYOUT", "PATH"),
+        help=f"a data set and its folder; LAYOUT one of {', '.join(datasets.layouts())}",
+    )
+    parser.add_argument("--phantom", action="append", default=[], metavar="SEED:COUNT:SPLIT", help="rendered pictures")
+    parser.add_argument(
+        "--split-by-group",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the groups that go to val, of data sets that come without a split",
+    )
+    parser.add_argument(
+        "--drop-near-duplicates",
+        action="store_true",
+        help="move held-out groups that look like training pictures to training, instead of refusing them",
+    )
+    parser.add_argument("--check", action="store_true", help="verify an existing manifest: files, digests, splits")
+
+
+def run(options: argparse.Namespace) -> int:
+    """List every picture of data sets once: digest, split, group, labels, licence."""
+    wanted = [*options.dataset, *(["phantom", spec] for spec in options.phantom)]
+    if options.check:
+        if wanted:
+            raise UsageError("--check verifies a manifest as it is; --dataset and --phantom write one")
+        return _check(options.manifest)
+    if not wanted:
+        raise UsageError("nothing to list: give --dataset or --phantom, or --check")
+    if options.manifest.exists():
+        raise DatasetError(f"{options.manifest}: exists already; a manifest is written once, give another name")
+    roots, entries = [], []
+    for layout, path in wanted:
+        root, scanned = _scanned(options.manifest, layout, Path(path))
+        if options.split_by_group and all(e.split == "train" for e in scanned) and layout != "phantom":
+            scanned = splits.split_by_group(scanned, options.split_by_group)
+        roots.append(root)
+        entries += scanned
+    entries = _leak_free(entries, options.drop_near_duplicates)
+    manifest.write(options.manifest, roots, entries)
+    console.print(_table(entries))
+    console.print(f"{options.manifest}: {len(entries)} pictures")
+    return 0
+
+
+def _scanned(target: Path, layout: str, path: Path) -> tuple[Root, list[Entry]]:
+    """A data set's entries and its root; a relative folder is written relative to the manifest."""
+    with progress_bars() as progress:
+        task = progress.add_task(f"{layout} {path}", total=None)
+        entries = datasets.scan(layout, path, lambda done, total: progress.update(task, completed=done, total=total))
+    relative = layout != "phantom" and not path.is_absolute()
+    written = os.path.relpath(path, target.parent) if relative else str(path)
+    return Root(dataset=datasets.name_of(layout, path), layout=layout, path=written), entries
+
+
+def _leak_free(entries: list[Entry], move: bool) -> list[Entry]:
+    found = splits.leaks(entries)
+    if not move:
+        _refuse(found)
+    entries, reasons = splits.without_leaks(entries, found)
+    for leak in reasons:
+        console.print(f"moved to {leak.kept.split}: {leak}, with its group {leak.leaking.group}", soft_wrap=True)
+    return entries
+
+
+def _refuse(found: list[splits.Leak]) -> None:
+    for leak in found:
+        console.print(str(leak), soft_wrap=True)
+    if found:
+        raise DatasetError(f"{len(found)} near-duplicates across splits; --drop-near-duplicates moves them to training")
+
+
+def _check(path: Path) -> int:
+    listed = manifest.read(path)
+    wrong = list(manifest.damage(listed))
+    for line in wrong:
+        console.print(line, soft_wrap=True)
+    if wrong:
+        raise DatasetError(f"{path}: {len(wrong)} files are missing or differ")
+    _refuse(splits.leaks(listed.entries))
+    console.print(_table(listed.entries))
+    console.print(f"{path}: {len(listed.entries)} pictures, all there; no leak between splits")
+    return 0
+
+
+def _table(entries: list[Entry] | tuple[Entry, ...]) -> Table:
+    """Pictures and groups by data set and split."""
+    table = Table("data set", "split", "pictures", "groups", "with mask", "polyp-free", "ships", "licence")
+    rows = Counter((e.dataset, e.split) for e in entries)
+    for dataset, split in rows:
+        part = [e for e in entries if (e.dataset, e.split) == (dataset, split)]
+        table.add_row(
+            dataset,
+            split,
+            str(len(part)),
+            str(len({e.group for e in part})),
+            str(sum(bool(e.mask) for e in part)),
+            str(sum(e.polyp_free for e in part)),
+            str(sum(e.ships for e in part)),
+            "; ".join(sorted({e.licence for e in part})),
+        )
+    return table
