@@ -1,4 +1,4 @@
-"""Teachers: an ensemble of drawn nets, and transformer checkpoints with random weights that the test writes itself."""
+"""An ensemble of drawn nets as a teacher, and the cache that teachers share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration.pictures import Sample  # noqa: E402
-from calibration.teachers import ensemble  # noqa: E402
 from calibration.teachers.cache import Cache, digest_of, digest_of_net  # noqa: E402
 from calibration.teachers.ensemble import FLIPS, Ensemble, soft_masks  # noqa: E402
 from edge.errors import ModelError  # noqa: E402
@@ -36,9 +35,6 @@ def picture(seed: int = 0, height: int = 40, width: int = 56) -> np.ndarray:
 
 def samples(count: int = 3) -> list[Sample]:
     return [Sample(str(i), picture(i), np.zeros((40, 56), np.uint8)) for i in range(count)]
-
-
-# --------------------------------------------------------------------------------------------- ensemble
 
 
 @pytest.mark.parametrize("flip", [f for f in FLIPS if f != "none"])
@@ -149,4 +145,4 @@ def test_digests_tell_shapes_types_and_architectures_apart() -> None:
     assert len({digest_of(flat), digest_of(flat.reshape(2, 2)), digest_of(flat.astype(np.int8)), digest_of("")}) == 4
     assert digest_of("a", "bc") != digest_of("ab", "c")
     assert digest_of_net(torch.nn.Sequential(torch.nn.ReLU())) != digest_of_net(torch.nn.Sequential(torch.nn.ReLU6()))
-    assert ensemble.Ensemble([Redness()]).digest() == ensemble.Ensemble([Redness()]).digest()
+    assert Ensemble([Redness()]).digest() == Ensemble([Redness()]).digest()
