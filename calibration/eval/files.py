@@ -1,0 +1,28 @@
+"""The files themselves: how fast, how large, how much arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from calibration.eval.runner import FILES, RUNTIME, Runner, milliseconds
+from calibration.eval.segmentation import Report
+
+SPEED_THREADS = (1, 2)
+ROUNDS = 60
+
+
+def speed(folder: Path, encodings: Mapping[str, Runner]) -> dict[str, Report]:
+    """Median milliseconds of one picture with 1 and 2 threads, the files in turns, and size."""
+    found: dict[str, Report] = {
+        name: {"runtime": RUNTIME[name], "megabytes": round((folder / FILES[name]).stat().st_size / 1e6, 3)}
+        for name in encodings
+    }
+    for threads in SPEED_THREADS:
+        taken = milliseconds({name: Runner(folder / FILES[name], threads) for name in encodings}, ROUNDS)
+        for name, value in taken.items():
+            key = f"{threads}_thread{'s' * (threads > 1)}"
+            found[name][f"milliseconds_{key}"] = round(value, 3)
+            if "fp32" in taken:
+                found[name][f"times_as_fast_as_fp32_{key}"] = round(taken["fp32"] / value, 3)
+    return found

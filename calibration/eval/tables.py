@@ -1,0 +1,145 @@
+"""The figures for people: a few tables, one column an encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from calibration.eval.robustness import CORRUPTIONS, STRENGTHS
+from calibration.eval.segmentation import SIZES, Report
+
+# Row's words, JSON key, and how the number is written.
+SHARE, COUNT, RATE, MS = "{:.3f}", "{:.0f}", "{:.2f}", "{:.0f} ms"
+Row = tuple[str, str, str]
+PICTURES: tuple[Row, ...] = (
+    ("mean Dice, pictures with polyps", "dice", SHARE),
+    ("mean IoU", "iou", SHARE),
+    ("Dice minus FP32's", "dice_minus_fp32", "{:+.4f}"),
+    ("teacher's Dice", "teacher_dice", SHARE),
+    ("Dice minus the teacher's", "dice_minus_teacher", "{:+.4f}"),
+    ("pictures with polyps where one was marked", "picture_sensitivity", SHARE),
+    ("pictures without polyps left clean", "picture_specificity", SHARE),
+    ("lesions found", "lesion_sensitivity", SHARE),
+    ("marks that are lesions", "mark_precision", SHARE),
+    ("false marks a picture", "false_marks_per_picture", RATE),
+    ("average precision of boxes, IoU 0.5", "ap50", SHARE),
+    ("calibration error, pixels", "ece_pixel", SHARE),
+    ("calibration error, marks", "ece_mark", SHARE),
+)
+VIDEO: tuple[Row, ...] = (
+    ("minutes", "minutes", RATE),
+    ("alerts", "alerts", COUNT),
+    ("false alerts", "false_alerts", COUNT),
+    ("false alerts a minute", "false_alerts_per_minute", RATE),
+    ("lesions", "lesions", COUNT),
+    ("lesions missed", "missed", COUNT),
+    ("median time to the first detection", "first_detection_delay_ms", MS),
+    ("median time to the alert", "alert_delay_ms", MS),
+)
+SPEED: tuple[Row, ...] = (
+    ("milliseconds a picture, 1 thread", "milliseconds_1_thread", RATE),
+    ("times as fast as FP32, 1 thread", "times_as_fast_as_fp32_1_thread", RATE),
+    ("milliseconds a picture, 2 threads", "milliseconds_2_threads", RATE),
+    ("times as fast as FP32, 2 threads", "times_as_fast_as_fp32_2_threads", RATE),
+    ("megabytes", "megabytes", RATE),
+    ("multiply-adds a picture, 10⁹", "gmac", RATE),
+)
+HEAD: tuple[Row, ...] = (
+    ("balanced accuracy", "balanced_accuracy", SHARE),
+    ("macro F1", "macro_f1", SHARE),
+    ("Matthews' correlation", "mcc", SHARE),
+    ("quadratically weighted kappa", "qwk", SHARE),
+    ("calibration error", "ece", SHARE),
+)
+
+Encodings = Mapping[str, Report]
+
+
+def tables_of(result: Report) -> list[Table]:
+    """All tables of one result, as `report` makes it."""
+    encodings: Encodings = result["encodings"]
+    first = next(iter(encodings.values()))
+    title = f"{result['dataset']} ({result['n']})"
+    found = [_table(title, encodings, rows) for rows in (PICTURES, VIDEO, SPEED) if rows[0][1] in first]
+    if "by_size" in first:
+        found.append(_sizes(f"{title}: by polyp size, share of the picture", encodings))
+    if "video" in first:
+        found.append(_table(f"{title}: as videos", {n: e["video"] for n, e in encodings.items()}, VIDEO))
+    for head in first.get("heads", {}):
+        of_head = {name: encoding["heads"][head] for name, encoding in encodings.items()}
+        found += [_head(f"{title}: {head}", of_head), _confusion(f"{title}: {head}", of_head)]
+    if "robustness" in first:
+        found.append(_robustness(f"{title}: Dice when pictures are worse", encodings))
+    return found
+
+
+def _cell(report: Report, key: str, form: str) -> str:
+    value = report.get(key)
+    if value is None:
+        return "–"
+    interval = report.get(f"{key}_ci95")
+    if interval is None:
+        return form.format(value)
+    low, high = (form.format(bound) for bound in interval)
+    return f"{form.format(value)}  [{low}, {high}]"
+
+
+def _headed(title: str, words: str, names: Mapping[str, Any]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(words)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _table(title: str, encodings: Encodings, rows: tuple[Row, ...]) -> Table:
+    table = _headed(title, "with 95 % intervals", encodings)
+    for words, key, form in rows:
+        if any(report.get(key) is not None for report in encodings.values()):
+            table.add_row(words, *(_cell(report, key, form) for report in encodings.values()))
+    return table
+
+
+def _sizes(title: str, encodings: Encodings) -> Table:
+    table = _headed(title, "size", encodings)
+    for name, low, high in SIZES:
+        bounds = f"{name}, {low:.0%} to {min(high, 1):.0%}"
+        for words, count, key in (
+            ("pictures, Dice", "pictures", "dice"),
+            ("lesions, found", "lesions", "lesion_sensitivity"),
+        ):
+            reports = {encoding: report["by_size"][name] for encoding, report in encodings.items()}
+            number = next(iter(reports.values()))[count]
+            table.add_row(f"{bounds}: {number} {words}", *(_cell(report, key, SHARE) for report in reports.values()))
+    return table
+
+
+def _head(title: str, encodings: Encodings) -> Table:
+    table = _table(title, encodings, HEAD)
+    for label in next(iter(encodings.values()))["f1"]:
+        table.add_row(f"F1 of {label}", *(_cell(report["f1"][label], "f1", SHARE) for report in encodings.values()))
+    return table
+
+
+def _confusion(title: str, encodings: Encodings) -> Table:
+    """Of the last encoding: what is true by row, what was said by column."""
+    name, report = list(encodings.items())[-1]
+    table = _headed(f"{title}, {name}: true by row, said by column", "true", dict.fromkeys(report["labels"]))
+    for label, row in zip(report["labels"], report["confusion"], strict=True):
+        table.add_row(label, *(str(count) for count in row))
+    return table
+
+
+def _robustness(title: str, encodings: Encodings) -> Table:
+    named = {name: report["robustness"] for name, report in encodings.items() if "robustness" in report}
+    table = Table(title=title, title_justify="left")
+    table.add_column("corruption")
+    for name in named:
+        for strength in STRENGTHS:
+            table.add_column(f"{name} {'●' * strength}", justify="right")
+    for corruption in CORRUPTIONS:
+        dices = [row["dice"] for rows in named.values() for row in rows if row["corruption"] == corruption]
+        table.add_row(corruption, *(SHARE.format(dice) if dice is not None else "–" for dice in dices))
+    return table
