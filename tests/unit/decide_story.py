@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edge.decide.config import ProcedureConfig, RulesConfig, SignalRow, TrackRow, TracksConfig, ViewConfig, ViewRow
+from hypothesis import settings
+
+from edge.decide.config import (
+    JudgementRow,
+    LandmarkRow,
+    ProcedureConfig,
+    RulesConfig,
+    SignalRow,
+    TrackRow,
+    TracksConfig,
+    ViewConfig,
+    ViewRow,
+)
 from edge.decide.rules import Rules
 from edge.types import (
     Alert,
     AlertCleared,
     Box,
+    Classification,
     Detection,
     Event,
     FindingEnded,
     Findings,
     Gap,
+    Judged,
+    LandmarkReached,
     Priority,
     ProcedureEnded,
     ProcedureStarted,
@@ -25,10 +40,23 @@ from edge.types import (
     ViewChanged,
 )
 
+settings.register_profile("busy", deadline=None)  # machines that run tests are busy
+settings.load_profile("busy")
+
 TICK_NS = 40_000_000
 Item = Findings | Gap
 
-ORDER = (SignalChanged, ViewChanged, ProcedureStarted, FindingEnded, AlertCleared, Alert, ProcedureEnded)
+ORDER = (
+    SignalChanged,
+    ViewChanged,
+    ProcedureStarted,
+    LandmarkReached,
+    FindingEnded,
+    AlertCleared,
+    Alert,
+    Judged,
+    ProcedureEnded,
+)
 
 POLYP_ROW = TrackRow(kind="polyp", label="polyp", priority=Priority.MEDIUM, text="polyp {track}", hold_s=1.0)
 SIGNAL_ROW = SignalRow(
@@ -37,11 +65,15 @@ SIGNAL_ROW = SignalRow(
 VIEW_ROW = ViewRow(
     kind="poor_view", states=(View.POOR,), priority=Priority.LOW, text="{reason}", after_s=1.0, hold_s=0.5, repeat_s=4.0
 )
+CAECUM_ROW = LandmarkRow(kind="caecum", head="landmark", label="caecum", newest=1.0, confirm=3, window=4, forget_s=1.0)
+PREPARATION_ROW = JudgementRow(kind="preparation", head="preparation", min_views=20)
 CONFIG = RulesConfig(
     tracks=TracksConfig(confirm=3, window=5, end_after_frames=5, end_after_s=0.4),
     view=ViewConfig(debounce_s=0.2, poor_grace_s=0.4, hold_s=1.0),
     procedure=ProcedureConfig(start_s=0.4, stop_s=3.0),
     alerts=(POLYP_ROW, SIGNAL_ROW, VIEW_ROW),
+    landmarks=(CAECUM_ROW,),
+    judgements=(PREPARATION_ROW,),
 )
 
 
@@ -49,6 +81,11 @@ def detection(x: float = 100.0, y: float = 100.0, size: float = 80.0, score: flo
     """A square region with its centre at (x, y)."""
     half = size / 2
     return Detection(label="polyp", box=(x - half, y - half, x + half, y + half), score=score, area=0.02)
+
+
+def classes(**said: tuple[str, float]) -> tuple[Classification, ...]:
+    """`classes(landmark=("caecum", 0.9))`."""
+    return tuple(Classification(head=head, label=label, score=score) for head, (label, score) in said.items())
 
 
 def quality(view: View, reason: str = "") -> Quality:
@@ -62,22 +99,25 @@ class Story:
         self.items: list[Item] = []
         self.media_ns = 0
 
-    def frame(self, *detections: Detection, view: View = View.GOOD, reason: str = "") -> Story:
+    def frame(self, *found: Detection | Classification, view: View = View.GOOD, reason: str = "") -> Story:
         self.items.append(
             Findings(
                 seq=len(self.items),
                 captured_ns=self.media_ns + 5,
                 media_ns=self.media_ns,
-                detections=detections,
+                detections=tuple(one for one in found if isinstance(one, Detection)),
+                classifications=tuple(one for one in found if isinstance(one, Classification)),
                 quality=quality(view, reason),
             )
         )
         self.media_ns += TICK_NS
         return self
 
-    def frames(self, seconds: float, *detections: Detection, view: View = View.GOOD, reason: str = "") -> Story:
+    def frames(
+        self, seconds: float, *found: Detection | Classification, view: View = View.GOOD, reason: str = ""
+    ) -> Story:
         for _ in range(round(seconds * 1e9 / TICK_NS)):
-            self.frame(*detections, view=view, reason=reason)
+            self.frame(*found, view=view, reason=reason)
         return self
 
     def gaps(self, seconds: float, state: SignalState = SignalState.NO_SIGNAL) -> Story:

@@ -8,22 +8,28 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.config import PipelineConfig, decode_toml
-from edge.decide.config import AlertRow, ProcedureConfig, RulesConfig, TrackRow, TracksConfig, ViewConfig
+from edge import model
+from edge.cli import assemble
+from edge.decide.config import (
+    AlertRow,
+    JudgementRow,
+    LandmarkRow,
+    ProcedureConfig,
+    RulesConfig,
+    TracksConfig,
+    ViewConfig,
+)
 from edge.decide.rules import Rules
-from edge.heads import open_all
-from edge.types import TensorSpec
 
 PIPELINES = sorted((Path(__file__).parents[2] / "pipelines").glob("*.toml"))
-MODEL = (
-    TensorSpec(name="polyp", dtype="float32", shape=(1, 1, 128, 128)),
-    TensorSpec(name="thumbnail", dtype="float32", shape=(1, 3, 32, 32)),
-    TensorSpec(name="detail", dtype="float32", shape=(1, 1, 32, 32)),
-)
 
 
 def row(**changes: Any) -> dict[str, Any]:
     return {"kind": "polyp", "when": "track", "label": "polyp", "priority": "low", "text": "a polyp", **changes}
+
+
+def landmark(**changes: Any) -> dict[str, Any]:
+    return {"kind": "caecum", "head": "landmark", "label": "caecum", **changes}
 
 
 def test_there_are_pipelines() -> None:
@@ -33,14 +39,11 @@ def test_there_are_pipelines() -> None:
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
 def test_a_shipped_pipeline_is_complete(path: Path) -> None:
     """It opens, its name is its file's, and every row of its table is about something that a head says."""
-    pipeline = decode_toml(path, PipelineConfig)
+    pipeline, rules = assemble.load_pipeline(path)
     assert pipeline.name == path.stem
-    open_all(pipeline.heads, MODEL)
-    tables = {name: getattr(pipeline, name) for name in ("tracks", "view", "procedure", "alerts")}
-    config = msgspec.convert(tables, RulesConfig)
-    Rules(config, "run")
-    labels = {head.get("label") for head in pipeline.heads}
-    assert {row.label for row in config.alerts if isinstance(row, TrackRow)} <= labels
+    loaded = model.load(path.parents[1] / "models" / pipeline.model)
+    assemble.fit_heads(pipeline, rules, loaded.manifest)
+    Rules(rules, "run")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,16 @@ def test_a_shipped_pipeline_is_complete(path: Path) -> None:
         (AlertRow, {"when": "view", "kind": "v", "priority": "low", "text": "v", "states": []}, "length >= 1.*states"),
         (AlertRow, {"when": "signal", "kind": "s", "priority": "low", "text": "s", "states": ["poor"]}, "poor"),
         (RulesConfig, {"alerts": [row(), row()]}, 'kind = "polyp" is there twice'),
+        (LandmarkRow, landmark(confirm=13), "confirm = 13 can never be reached within window = 12 views"),
+        (LandmarkRow, landmark(score=0.4), ">= 0.5.*score"),
+        (LandmarkRow, landmark(newest=0.0), ">= 0.01.*newest"),
+        (LandmarkRow, landmark(label=""), "length >= 1.*label"),
+        (LandmarkRow, landmark(scroe=0.9), "scroe"),
+        (LandmarkRow, {"kind": "caecum", "head": "landmark"}, "label"),
+        (JudgementRow, {"kind": "preparation", "head": "preparation", "min_share": 0.5}, "> 0.5.*min_share"),
+        (JudgementRow, {"kind": "preparation", "head": "preparation", "min_views": 0}, ">= 1.*min_views"),
+        (JudgementRow, {"kind": "preparation"}, "head"),
+        (RulesConfig, {"landmarks": [landmark(), landmark()]}, 'landmarks: kind = "caecum" is there twice'),
     ],
 )
 def test_refused(kind: Any, table: dict[str, Any], words: str) -> None:

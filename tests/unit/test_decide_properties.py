@@ -6,7 +6,8 @@ import random
 from collections import Counter
 
 import msgspec
-from decide_story import CONFIG, ORDER, Item, Story, detection, only, play, quality
+import pytest
+from decide_story import CONFIG, ORDER, Item, Story, classes, detection, only, play, quality
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,11 +15,14 @@ from edge.decide.config import RulesConfig, TracksConfig
 from edge.types import (
     Alert,
     AlertCleared,
+    Classification,
     Detection,
     Event,
     FindingEnded,
     Findings,
     Gap,
+    Judged,
+    LandmarkReached,
     ProcedureEnded,
     ProcedureStarted,
     SignalState,
@@ -36,12 +40,13 @@ def streams(draw: st.DrawFn) -> list[Item]:
         st.integers(1, 30),
         st.sampled_from(PACES_NS),
         st.sets(st.integers(0, 3), max_size=3),
+        st.sampled_from(["", "caecum", "other"]),
         st.sampled_from([0, 0, 0, 0, -1_000_000_000]),
     )
     chance = random.Random(draw(st.integers(0, 2**16)))
     items: list[Item] = []
     media_ns = draw(st.integers(0, 10**10))
-    for condition, count, pace_ns, places, jump_ns in draw(st.lists(stretch, max_size=12)):
+    for condition, count, pace_ns, places, landmark, jump_ns in draw(st.lists(stretch, max_size=12)):
         media_ns += jump_ns
         for _ in range(count):
             media_ns += pace_ns
@@ -56,10 +61,17 @@ def streams(draw: st.DrawFn) -> list[Item]:
                     captured_ns=captured_ns,
                     media_ns=media_ns,
                     detections=tuple(found),
+                    classifications=_said(landmark, chance),
                     quality=quality(condition),
                 )
             )
     return items
+
+
+def _said(landmark: str, chance: random.Random) -> tuple[Classification, ...]:
+    """A landmark head that flickers, and a preparation head that is sure now and then."""
+    preparation = classes(preparation=(chance.choice(["adequate", "inadequate"]), chance.random()))
+    return classes(landmark=(landmark, chance.uniform(0.5, 1))) + preparation if landmark else preparation
 
 
 def _wobbling(place: int, chance: random.Random) -> Detection:
@@ -73,10 +85,10 @@ def flat(steps: list[list[Event]]) -> list[Event]:
 
 
 def check_books(steps: list[list[Event]]) -> None:
-    """Every raise is cleared once, every start ends once, every finding belongs, and all of it in the stated order."""
+    """Every raise is cleared once, every start ends once, findings, landmarks and verdicts belong, all in order."""
     active: set[tuple[str, str, int]] = set()
     procedures: list[str] = []
-    current, found = "", Counter[str]()
+    current, found, told = "", Counter[str](), Counter[tuple[type, str, str]]()
     for step in steps:
         assert [ORDER.index(type(event)) for event in step] == sorted(ORDER.index(type(event)) for event in step)
         for event in step:
@@ -97,13 +109,25 @@ def check_books(steps: list[list[Event]]) -> None:
                     assert event.procedure == current != ""
                     found[current] += 1
                     assert event.first_seen_ns <= event.best_seen_ns <= event.media_ns
+                case LandmarkReached():
+                    assert event.procedure == current != ""
+                    assert event.first_seen_ns <= event.media_ns
+                    assert event.after_ns >= 0
+                    told[LandmarkReached, current, event.kind] += 1
+                case Judged():
+                    assert event.procedure == current != ""
+                    assert event.label in event.shares or not event.label
+                    assert sum(event.shares.values()) in (0, pytest.approx(1))
+                    told[Judged, current, event.kind] += 1
                 case ProcedureEnded():
                     assert event.procedure == current
+                    assert told[Judged, current, "preparation"] == 1
                     assert event.findings == found[current]
                     assert event.duration_ns >= 0
                     current = ""
     assert not active
     assert not current
+    assert set(told.values()) <= {1}
 
 
 @given(stream=streams())
@@ -178,10 +202,22 @@ garbage = st.builds(
     score=anything | st.floats(0, 1),
     area=anything,
 )
+nonsense = st.builds(
+    Classification,
+    head=st.sampled_from(["landmark", "preparation", ""]),
+    label=st.sampled_from(["caecum", "adequate", "\x00"]),
+    score=anything | st.floats(0, 1),
+    grade=st.none() | anything,
+)
 
 
-@given(frames=st.lists(st.lists(garbage, max_size=6), max_size=40), view=st.sampled_from([None, *View]))
-def test_garbage_from_the_heads_harms_nothing(frames: list[list[Detection]], view: View | None) -> None:
+@given(
+    frames=st.lists(st.tuples(st.lists(garbage, max_size=6), st.lists(nonsense, max_size=4)), max_size=40),
+    view=st.sampled_from([None, *View]),
+)
+def test_garbage_from_the_heads_harms_nothing(
+    frames: list[tuple[list[Detection], list[Classification]]], view: View | None
+) -> None:
     good = Story().frames(1.0, detection(500, 500))
     start_ns = good.media_ns
     broken = [
@@ -190,9 +226,10 @@ def test_garbage_from_the_heads_harms_nothing(frames: list[list[Detection]], vie
             captured_ns=0,
             media_ns=start_ns + n * 40_000_000,
             detections=tuple(found),
+            classifications=tuple(said),
             quality=None if view is None else quality(view),
         )
-        for n, found in enumerate(frames)
+        for n, (found, said) in enumerate(frames)
     ]
     steps = play([*good.items, *broken])
     check_books(steps)

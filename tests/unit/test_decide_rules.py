@@ -61,6 +61,7 @@ GOLDEN = """
 8.48 AlertCleared no_signal run-1 0
 9.20 ViewChanged out_of_body not_red
 9.32 AlertCleared polyp run-1 2
+9.00 Judged preparation run-1
 9.00 ProcedureEnded run-1 2 8000000000
 """
 
@@ -264,6 +265,7 @@ def test_a_start_of_zero_seconds() -> None:
         CONFIG,
         view=msgspec.structs.replace(CONFIG.view, debounce_s=0.0),
         procedure=ProcedureConfig(start_s=0.0, stop_s=0.0),
+        judgements=(),
     )
     steps = play(Story().frame(detection()).frame(view=View.BLACK).frame().items, config)
     kinds = [[type(event) for event in step] for step in steps]
