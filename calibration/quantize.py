@@ -5,14 +5,16 @@
 | u8 | uint8, zero point 128 | ONNX Runtime on CPUs | ReLU clips the *integers* after Q, or nothing would fuse |
 | s8 | int8, zero point 0 | TensorRT | ReLU before Q; of a sum only the identity quantised; biases float |
 
-Weights are int8 per output channel, biases whole steps of (input scale x weight scale). ReLU6 needs no clip at its top:
-nothing above 6 was ever seen there, and the grid saturates.
+Weights are int8 per output channel, biases whole steps of (input scale x weight scale). Every scale is a float16
+number, so a strongly typed FP16 file has the same grid. ReLU6 needs no clip at its top: nothing above 6 was ever seen
+there, and the grid saturates. What is no convolution or sum (`features`, heads) stays float behind a DequantizeLinear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,12 +22,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.export import INPUT, SCALE
-from calibration.ranges import LEVELS, METHODS, Frame, channel_means, histograms
+from calibration.halves import whole
+from calibration.ranges import LEVELS, METHODS, Frame, Histogram, channel_means, histograms, step, steps_of
+from calibration.units import Unit, fewest_channels, readers, units
 
 # Reach of what the picture-quality nodes measure: known, not found. Means of bytes stay on the frame's own grid; edges
 # are on steps of half a level, and one of more than 63 levels is an edge all the same.
 FIXED = {"cells": float(SCALE) * LEVELS, "edges": 0.5 * LEVELS}
-RECTIFIERS = ("Relu", "Clip")
 
 
 @dataclass(frozen=True)
@@ -37,52 +40,68 @@ class Encoding:
     rectify_integers: bool
     both_addends: bool
     integer_bias: bool
+    only_where_read: bool  # a tensor is on a grid only where an INT8 operation reads it
+    least_channels: int  # a convolution of fewer computes in float, with weights that lie on the grid all the same
 
 
 ENCODINGS = {
-    "u8": Encoding(np.uint8, 128, rectify_integers=True, both_addends=True, integer_bias=True),
-    "s8": Encoding(np.int8, 0, rectify_integers=False, both_addends=False, integer_bias=False),
+    "u8": Encoding(np.uint8, 128, True, True, True, only_where_read=False, least_channels=0),
+    "s8": Encoding(np.int8, 0, False, False, False, only_where_read=True, least_channels=16),
 }
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What real pictures showed: each tensor's reach, and each channel's mean where biases are to be corrected."""
+    """What real pictures showed: each tensor's reach, and each channel's mean where biases are to be corrected.
+
+    `left` names the units (by output) that were measured to be too sensitive: they stay in float, weights and output.
+    """
 
     ranges: Mapping[str, float]
     means: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    left: Collection[str] = ()
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A convolution or a sum with the rectifier after it: one fused operation, one quantised tensor."""
+class Rounded:
+    """A convolution's constants on their grid: int8 weights (O, I, kh, kw), int32 biases (O,), and the scales (O,)."""
 
-    node: onnx.NodeProto
-    rectifier: onnx.NodeProto | None
+    weight: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.int32]
+    bias_scale: NDArray[np.float32]
 
-    @property
-    def output(self) -> str:
-        return str((self.rectifier or self.node).output[0])
-
-
-def _readers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return readers
+    def floats(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weight and bias as the real numbers that the integers stand for."""
+        return self.weight * self.scale.reshape(-1, 1, 1, 1), (self.bias * self.bias_scale).astype(np.float32)
 
 
-def units(model: onnx.ModelProto) -> list[Unit]:
-    """Every operation of the FP32 net whose output is put on a grid, in the graph's order."""
-    readers, weights = _readers(model), {i.name for i in model.graph.initializer}
-    found = []
-    for node in model.graph.node:
-        if node.op_type == "Conv" or (node.op_type == "Add" and not weights.intersection(node.input)):
-            after = readers.get(node.output[0], [])
-            rectified = len(after) == 1 and after[0].op_type in RECTIFIERS
-            found.append(Unit(node, after[0] if rectified else None))
-    return found
+def rounded(
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    input_scale: np.float32,
+    means: NDArray[np.float64] | None = None,
+) -> Rounded:
+    """A convolution's constants on the grid. With its input's channel means, the bias takes the mean error away."""
+    channels = len(weight)
+    # A channel of (nearly) no weights keeps a step in which its bias still fits an int32.
+    least = np.maximum(np.abs(bias) * LEVELS / (input_scale * 2**30), 1e-8)
+    scale = steps_of(np.maximum(np.abs(weight).reshape(channels, -1).max(1), least))
+    steps = np.round(weight / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
+    error = 0.0 if means is None else mean_response(steps * scale.reshape(-1, 1, 1, 1) - weight, means)
+    bias_scale = (scale * input_scale).astype(np.float32)
+    return Rounded(steps, scale, np.round((bias - error) / bias_scale).astype(np.int32), bias_scale)
+
+
+def mean_response(weight: NDArray[np.floating], means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean output (O,) of a convolution (O, I/groups, kh, kw) on inputs of these channel means (I,).
+
+    Of the weights' rounding errors it is the shift that bias correction takes away (Nagel et al. 2019, section 4.2).
+    """
+    outputs, inputs = weight.shape[:2]
+    groups = len(means) // inputs
+    summed = weight.sum((2, 3), dtype=np.float64).reshape(groups, outputs // groups, inputs)
+    return np.asarray(np.einsum("goi,gi->go", summed, means.reshape(groups, inputs)).reshape(outputs))
 
 
 class _Writer:
@@ -92,37 +111,70 @@ class _Writer:
     """
 
     def __init__(self, model: onnx.ModelProto, calibration: Calibration, encoding: Encoding) -> None:
-        self.model, self.encoding, self.means = model, encoding, calibration.means
-        self.readers = _readers(model)
+        self.model, self.encoding, self.calibration = model, encoding, calibration
+        self.readers = readers(model)
         self.weights = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-        self.scales = {name: np.float32(reach / LEVELS) for name, reach in calibration.ranges.items()}
+        self.units = {unit.node.output[0]: unit for unit in units(model)}
+        self.free = set() if encoding.both_addends else self._free_addends()
+        self.scales: dict[str, np.float32] = {}
         self.readable: dict[str, str] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[np.generic]] = {}
+
+    # ---- what goes where
+
+    def _free_addends(self) -> set[str]:
+        """Of every sum the convolution that it is fused with: last, without rectifier, and read by nothing else."""
+        free = set()
+        for unit in self.units.values():
+            if not unit.is_convolution:
+                made = [self.units[name] for name in unit.node.input if name in self.units]
+                alone = [u for u in made if u.is_convolution and not u.rectifier and len(self.readers[u.output]) == 1]
+                free |= {u.output for u in alone[-1:]}
+        return free
+
+    def _is_read_in_int8(self, name: str) -> bool:
+        return any(
+            self._is_read_in_int8(node.output[0]) if node.op_type == "Resize" else node.output[0] in self.units
+            for node in self.readers.get(name, [])
+        )
+
+    def on_grid(self, unit: Unit) -> bool:
+        """Is the unit's output to be quantised?"""
+        if unit.output in self.calibration.left or unit.output in self.free:
+            return False
+        return not self.encoding.only_where_read or self._is_read_in_int8(unit.output)
+
+    # ---- writing
 
     def constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
         self.constants[name] = np.asarray(value)
         return name
 
-    def emit(self, op: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+    def emit(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], f"{output}/{op}", **attributes))
         return output
 
     def copy(self, node: onnx.NodeProto, inputs: Sequence[str]) -> str:
-        """The same operation on other inputs."""
+        """The same operation on other inputs, without the exporter's remarks."""
         copied = onnx.NodeProto()
         copied.CopyFrom(node)
         copied.input[:] = inputs
+        del copied.metadata_props[:]
         self.nodes.append(copied)
         return str(node.output[0])
+
+    def read(self, names: Sequence[str]) -> list[str]:
+        return [self.readable.get(name, name) for name in names]
 
     def grid(self, name: str) -> list[str]:
         """Scale and zero point of an activation."""
         zero = self.encoding.dtype(self.encoding.zero)
         return [self.constant(f"{name}/scale", self.scales[name]), self.constant("zero", zero)]
 
-    def put_on_grid(self, name: str, value: str, rectified: bool = False) -> None:
+    def put_on_grid(self, name: str, value: str, scale: np.float32, rectified: bool = False) -> None:
         """Q (clip) DQ of float tensor `value`; from here on the result stands for FP32 tensor `name`."""
+        self.scales[name] = scale
         grid = self.grid(name)
         integers = self.emit("QuantizeLinear", [value, *grid], f"{name}/q")
         if rectified:
@@ -130,35 +182,37 @@ class _Writer:
         self.readable[name] = self.emit("DequantizeLinear", [integers, *grid], f"{name}/dq")
 
     def picture(self) -> None:
-        """U8: the frame's bytes are the quantised tensor. S8: the same grid, reached through float."""
+        """U8: the frame's bytes are the quantised tensor. S8: float numbers that lie on the same grid."""
         self.scales["x"] = SCALE
         planes = self.emit("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
         if self.encoding.dtype is np.uint8:
-            self.readable["x"] = self.emit("DequantizeLinear", [planes, *self.grid("x")], "x")
+            self.emit("DequantizeLinear", [planes, *self.grid("x")], "x")
             return
         values = self.emit("Cast", [planes], "bytes", to=TensorProto.FLOAT)
         centred = self.emit("Sub", [values, self.constant("x/middle", np.float32(128))], "centred")
-        self.put_on_grid("x", self.emit("Mul", [centred, self.grid("x")[0]], "x"))
+        self.emit("Mul", [centred, self.constant("x/scale", SCALE)], "x")
 
-    def convolution(self, node: onnx.NodeProto) -> str:
-        """int8 weights, the bias on its grid, and the convolution itself, whose output is float."""
-        source, result, weight = node.input[0], node.output[0], self.weights[node.input[1]]
-        channels, input_scale = len(weight), self.scales[source]
-        bias = self.weights[node.input[2]] if len(node.input) > 2 else np.zeros(channels, np.float32)
-        # A channel of (nearly) no weights keeps a step in which its bias still fits an int32.
-        least = np.maximum(np.abs(bias) * LEVELS / (input_scale * 2**30), 1e-8)
-        reach = np.maximum(np.abs(weight).reshape(channels, -1).max(1), least)
-        scale = (reach / LEVELS).astype(np.float32)
-        steps = np.round(weight / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
-        if source in self.means and result not in FIXED:
-            bias = bias - mean_response(steps * scale.reshape(-1, 1, 1, 1) - weight, self.means[source])
-        bias_scale = (scale * input_scale).astype(np.float32)
-        bias_steps = np.round(bias / bias_scale).astype(np.int32)
-        inputs = [self.readable[source], self.integers(f"{result}/weight", steps, scale)]
+    def convolution(self, unit: Unit) -> str:
+        """The convolution, whose output is float: on integers, or on float weights where it does not run in INT8."""
+        node = unit.node
+        source, result = node.input[0], node.output[0]
+        if source not in self.scales or unit.output in self.calibration.left:
+            return self.copy(node, self.read(node.input))
+        weight = self.weights[node.input[1]]
+        bias = self.weights[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight), np.float32)
+        means = None if result in FIXED else self.calibration.means.get(source)
+        on_grid = rounded(weight, bias, self.scales[source], means)
+        inputs = self.read([source])
+        if fewest_channels(node, self.weights) < self.encoding.least_channels:
+            if result in FIXED:
+                return self.copy(node, self.read(node.input))
+            inputs += [self.constant(f"{result}/{k}", v) for k, v in zip("wb", on_grid.floats(), strict=True)]
+            return self.copy(node, inputs)
+        inputs.append(self.integers(f"{result}/weight", on_grid.weight, on_grid.scale))
         if self.encoding.integer_bias:
-            inputs.append(self.integers(f"{result}/bias", bias_steps, bias_scale))
+            inputs.append(self.integers(f"{result}/bias", on_grid.bias, on_grid.bias_scale))
         else:
-            inputs.append(self.constant(f"{result}/bias", (bias_steps * bias_scale).astype(np.float32)))
+            inputs.append(self.constant(f"{result}/bias", on_grid.floats()[1]))
         return self.copy(node, inputs)
 
     def integers(self, name: str, steps: NDArray[np.generic], scale: NDArray[np.float32]) -> str:
@@ -170,40 +224,35 @@ class _Writer:
         ]
         return self.emit("DequantizeLinear", arguments, name, axis=0)
 
-    def _only_summed(self, name: str) -> bool:
-        return [n.op_type for n in self.readers.get(name, [])] == ["Add"]
-
     def unit(self, unit: Unit) -> None:
-        node = unit.node
-        if node.op_type == "Conv":
-            value = self.convolution(node)
-            if unit.rectifier is None and self._only_summed(value) and not self.encoding.both_addends:
-                self.readable[value] = value
-                return
-        else:
-            value = self.copy(node, [self.readable[name] for name in node.input])
-        if unit.rectifier is not None and not self.encoding.rectify_integers:
+        value = self.convolution(unit) if unit.is_convolution else self.copy(unit.node, self.read(unit.node.input))
+        if not self.on_grid(unit):
+            if unit.rectifier is not None:
+                self.copy(unit.rectifier, [value, *unit.rectifier.input[1:]])
+            return
+        scale, rectified = step(self.calibration.ranges[unit.output]), unit.rectifier is not None
+        if rectified and not self.encoding.rectify_integers:
             value = self.emit("Relu", [value], f"{value}/relu")
-        self.put_on_grid(unit.output, value, unit.rectifier is not None and self.encoding.rectify_integers)
+        self.put_on_grid(unit.output, value, scale, rectified and self.encoding.rectify_integers)
 
     def upsampling(self, node: onnx.NodeProto) -> None:
         """Nearest neighbour moves values and makes none: its output keeps its input's grid."""
         source, result = node.input[0], node.output[0]
-        self.scales[result] = self.scales[source]
-        self.put_on_grid(result, self.copy(node, [self.readable[source], *node.input[1:]]))
+        value = self.copy(node, [*self.read([source]), *node.input[1:]])
+        if source in self.scales:
+            self.put_on_grid(result, value, self.scales[source])
 
     def written(self) -> onnx.ModelProto:
         self.picture()
-        of_unit = {unit.node.output[0]: unit for unit in units(self.model)}
-        rectifiers = {u.rectifier.output[0] for u in of_unit.values() if u.rectifier is not None}
+        rectifiers = {u.rectifier.output[0] for u in self.units.values() if u.rectifier is not None}
         for node in self.model.graph.node:
             name = node.output[0]
-            if name in of_unit:
-                self.unit(of_unit[name])
+            if name in self.units:
+                self.unit(self.units[name])
             elif node.op_type == "Resize":
                 self.upsampling(node)
             elif name not in ("planes", "x") and name not in rectifiers:
-                self.copy(node, [self.readable.get(i, i) for i in node.input])
+                self.copy(node, self.read(node.input))
         return self._model()
 
     def _model(self) -> onnx.ModelProto:
@@ -218,29 +267,26 @@ class _Writer:
         return model
 
 
-def mean_response(weight: NDArray[np.floating], means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean output (O,) of a convolution (O, I/groups, kh, kw) on inputs of these channel means (I,).
-
-    Of the weights' rounding errors it is the shift that bias correction takes away (Nagel et al. 2019, section 4.2).
-    """
-    outputs, inputs = weight.shape[:2]
-    groups = len(means) // inputs
-    summed = weight.sum((2, 3), dtype=np.float64).reshape(groups, outputs // groups, inputs)
-    return np.einsum("goi,gi->go", summed, means.reshape(groups, inputs)).reshape(outputs)
-
-
 def quantised(model: onnx.ModelProto, calibration: Calibration, encoding: str) -> onnx.ModelProto:
     """The INT8 twin of an FP32 model, in the encoding's form, checked by onnx."""
-    return _Writer(model, calibration, ENCODINGS[encoding]).written()
+    return _Writer(whole(model), calibration, ENCODINGS[encoding]).written()
+
+
+def seen(model: onnx.ModelProto, frames: Sequence[Frame]) -> dict[str, tuple[Histogram, float]]:
+    """What calibration pictures show of every tensor whose reach is to be found."""
+    return histograms(model, [unit.output for unit in units(model) if unit.output not in FIXED], frames)
+
+
+def input_means(model: onnx.ModelProto, frames: Sequence[Frame]) -> dict[str, NDArray[np.float64]]:
+    """Mean of each channel of every convolution's input: what bias correction needs."""
+    of_units = [u for u in units(model) if u.is_convolution and u.output not in FIXED]
+    return channel_means(model, sorted({u.node.input[0] for u in of_units}), frames)
 
 
 def calibrated(
     model: onnx.ModelProto, frames: Sequence[Frame], method: str, *, correct_bias: bool = True
 ) -> Calibration:
     """Ranges by one of METHODS and, for bias correction, the mean input of every convolution, on the same frames."""
-    of_units = units(model)
-    reaches = [unit.output for unit in of_units if unit.output not in FIXED]
-    found = {name: METHODS[method](*seen) for name, seen in histograms(model, reaches, frames).items()}
-    inputs = sorted({u.node.input[0] for u in of_units if u.node.op_type == "Conv" and u.output not in FIXED})
-    means = channel_means(model, inputs, frames) if correct_bias else {}
-    return Calibration({**found, **FIXED}, means)
+    model = whole(model)
+    found = {name: METHODS[method](*counted) for name, counted in seen(model, frames).items()}
+    return Calibration({**found, **FIXED}, input_means(model, frames) if correct_bias else {})

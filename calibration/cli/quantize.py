@@ -3,38 +3,150 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 
-from calibration import pictures
-from calibration.cli.shared import console
-from calibration.evaluate import Runner
-from calibration.quantize import ENCODINGS, calibrated, quantised
-from calibration.ranges import METHODS
+from calibration import datasets, manifest, quantize, sensitivity
+from calibration.audit import audited
+from calibration.cli.shared import console, progress_bars
+from calibration.eval.runner import FILES, Runner
+from calibration.manifest import Entry
+from calibration.parity import agreement
+from calibration.pictures import DatasetError
+from calibration.quantize import Calibration, calibrated, quantised
+from calibration.ranges import METHODS, Frame
+from calibration.sensitivity import BEST, Effect
+from calibration.strong_types import strongly_typed
+from calibration.units import units
+
+LEAST_PICTURES = 16  # of fewer, chance decides how far activations reach
+JUDGED = 8  # of the calibration pictures: on these each unit's effect is measured
+COMPARED = 8  # and on these the two encodings
+U8, S8, TYPED, REPORT = FILES["int8_cpu"], FILES["int8_trt"], "int8_trt_fp16.onnx", "quantize.json"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="FP32 ONNX file, as `export` writes it")
-    parser.add_argument("output", type=Path, help="INT8 ONNX file to write")
-    parser.add_argument("--data", type=Path, required=True, help="training folder to calibrate on: images/ and masks/")
-    parser.add_argument("--pictures", type=int, default=64)
-    parser.add_argument("--method", choices=sorted(METHODS), default="mse")
-    parser.add_argument("--encoding", choices=sorted(ENCODINGS), default="u8", help="u8: ONNX Runtime, s8: TensorRT")
-    parser.add_argument("--no-bias-correction", dest="correct_bias", action="store_false")
+    parser.add_argument("model", type=Path, help="FP32 ONNX file, as `export` writes it or a release holds it")
+    parser.add_argument("folder", type=Path, help=f"where {U8}, {S8} and {REPORT} go")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--manifest", type=Path, help="calibrate on its training pictures")
+    source.add_argument(
+        "--data",
+        nargs=2,
+        metavar=("LAYOUT", "PATH"),
+        help=f"calibrate on a data set's; LAYOUT one of {', '.join(datasets.layouts())}",
+    )
+    parser.add_argument("--pictures", type=int, default=64, help="spread evenly over what there is; default 64")
+    parser.add_argument("--method", choices=[*METHODS, BEST], default="mse", help="best: each tensor's own, measured")
+    parser.add_argument("--report", action="store_true", help="measure every unit's effect; best always does")
+    parser.add_argument("--unit-gate", type=float, default=sensitivity.GATE, help="effect beyond which a unit is float")
+    parser.add_argument("--fp16", action="store_true", help=f"also {TYPED}, for a strongly typed TensorRT network")
 
 
 def run(options: argparse.Namespace) -> int:
-    """FP32 ONNX to INT8 by explicit Q/DQ."""
-    runner = Runner(options.model)
-    chosen = pictures.pairs(options.data)
-    chosen = chosen[:: max(1, len(chosen) // options.pictures)][: options.pictures]
-    frames = [runner.frame(pictures.read_pair(*pair).picture) for pair in chosen]
+    """FP32 ONNX to INT8 by explicit Q/DQ: one calibration, one file for ONNX Runtime and one for TensorRT."""
+    runner = Runner(options.model, threads=1)
+    frames = calibration_frames(runner, _pictures(options), options.pictures)
     model = onnx.load(str(options.model))
-    calibration = calibrated(model, frames, options.method, correct_bias=options.correct_bias)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(quantised(model, calibration, options.encoding), str(options.output))
-    console.print(
-        f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB, {options.method}, {len(frames)} pictures"
-    )
+    calibration, effects = _calibration(options, model, frames)
+    files = {U8: quantised(model, calibration, "u8"), S8: quantised(model, calibration, "s8")}
+    if options.fp16:
+        files[TYPED] = strongly_typed(files[S8])
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name, written in files.items():
+        onnx.save(written, str(options.folder / name))
+    digest = hashlib.sha256(options.model.read_bytes()).hexdigest()
+    report = {
+        "model_sha256": digest,
+        "method": options.method,
+        "pictures": len(frames),
+        **_report(options, calibration, effects, frames, files),
+    }
+    (options.folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
+    for name in files:
+        console.print(f"{options.folder / name}: {(options.folder / name).stat().st_size / 1e6:.1f} MB")
+    _say(report)
     return 0
+
+
+def _pictures(options: argparse.Namespace) -> list[tuple[Entry, Path]]:
+    """The training pictures that were named, and the folder of each."""
+    if options.manifest:
+        listed = manifest.read(options.manifest)
+        found = [(entry, listed.root(entry)) for entry in listed.entries]
+    else:
+        layout, root = options.data[0], Path(options.data[1])
+        found = [(entry, root) for entry in datasets.scan(layout, root)]
+    return [(entry, root) for entry, root in found if entry.split == "train" and entry.frame < 0]
+
+
+def calibration_frames(runner: Runner, found: Sequence[tuple[Entry, Path]], wanted: int) -> list[Frame]:
+    """`wanted` pictures, spread evenly over those found, as the model's input. DatasetError where they are too few."""
+    if min(wanted, len(found)) < LEAST_PICTURES:
+        raise DatasetError(
+            f"calibration set too small: {len(found)} training pictures, {wanted} asked for, "
+            f"expected {LEAST_PICTURES} or more"
+        )
+    chosen = np.linspace(0, len(found) - 1, min(wanted, len(found))).round().astype(int)
+    return [runner.frame(datasets.load(*found[index]).picture) for index in chosen]
+
+
+def _calibration(
+    options: argparse.Namespace, model: onnx.ModelProto, frames: Sequence[Frame]
+) -> tuple[Calibration, list[Effect]]:
+    if options.method != BEST and not options.report:
+        return calibrated(model, frames, options.method), []
+    judged = frames[:: len(frames) // JUDGED][:JUDGED]
+    with progress_bars() as progress:
+        task = progress.add_task("effect of each unit", total=len(units(model)) - len(quantize.FIXED))
+
+        def done(count: int) -> None:
+            progress.update(task, completed=count)
+
+        return sensitivity.chosen(model, frames, judged, options.method, options.unit_gate, done)
+
+
+def _report(
+    options: argparse.Namespace,
+    calibration: Calibration,
+    effects: Sequence[Effect],
+    frames: Sequence[Frame],
+    files: dict[str, onnx.ModelProto],
+) -> dict[str, Any]:
+    """What `quantize.json` says: ranges, effects, what is left in float and why, the audit, how far the files agree."""
+    audit = audited(files[S8])
+    noise = {effect.unit: effect for effect in effects}
+    tensors = [
+        {"tensor": name, "reach": reach, "noise": noise[name].noise if name in noise else {}}
+        for name, reach in calibration.ranges.items()
+    ]
+    return {
+        "left_in_float": [asdict(one) for one in sensitivity.left(effects, options.unit_gate)],
+        "tensorrt": {
+            "int8_convolutions": sum(one.int8 for one in audit.convolutions),
+            "float_convolutions": {one.name: one.why for one in audit.convolutions if not one.int8},
+            "violations": audit.violations,
+        },
+        "agreement": asdict(agreement(files[U8], files[S8], frames[-COMPARED:])),
+        "tensors": tensors,
+    }
+
+
+def _say(report: dict[str, Any]) -> None:
+    tensorrt, agree = report["tensorrt"], report["agreement"]
+    console.print(f"{report['method']} on {report['pictures']} pictures; {len(report['left_in_float'])} units in float")
+    console.print(
+        f"TensorRT: {tensorrt['int8_convolutions']} convolutions in INT8, {len(tensorrt['float_convolutions'])} in "
+        f"float, {len(tensorrt['violations'])} violations"
+    )
+    console.print(
+        f"the two encodings: {agree['within_one_step']:.1%} of cells within one step, at most "
+        f"{agree['largest_steps']:.0f} steps apart, Dice {agree['dice']:.4f}"
+    )
