@@ -152,7 +152,7 @@ class Uncertainty(nn.Module):
 
     def weights(self) -> dict[str, float]:
         """What each loss counts at this moment."""
-        return {name: float((-s).exp()) for name, s in self.log_variance.items()}
+        return {name: float((-s.detach()).exp()) for name, s in self.log_variance.items()}
 
 
 def _check_names(losses: Mapping[str, Tensor], weights: Mapping[str, object] | nn.ParameterDict) -> None:
