@@ -50,7 +50,7 @@ class Context(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)
-        return x + self.look(x)
+        return cast(Tensor, x + self.look(x))
 
 
 class Step(nn.Module):
@@ -74,7 +74,8 @@ class Student(nn.Module):
     def __init__(self, encoder: nn.Module | None = None, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.encoder = encoder if encoder is not None else MobileNetV2()
-        fine, *coarse, last = self.encoder.channels
+        self.widths = tuple(widths)
+        fine, *coarse, last = cast(Sequence[int], self.encoder.channels)
         self.context = Context(last, widths[-1])
         self.steps = nn.ModuleList(
             Step(above, level, width)
@@ -83,7 +84,7 @@ class Student(nn.Module):
         self.fine = ConvUnit(fine, widths[0], 3, stride=2, relu=False)  # edges from stride 2, gathered at stride 4
         self.finish = nn.Sequential(nn.ReLU(), ConvUnit(widths[0], widths[0], 3))
         self.logits = nn.Conv2d(widths[0], 4, 1)
-        nn.init.constant_(self.logits.bias, -2.0)  # most of a picture is not polyp
+        nn.init.constant_(cast(Tensor, self.logits.bias), -2.0)  # most of a picture is not polyp
 
     def decoded(self, levels: Sequence[Tensor]) -> Tensor:
         """The encoder's levels, finest first, to the decoder's map (N, widths[0], H/4, W/4)."""

@@ -3,70 +3,51 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 
 import cv2
-import torch
 from rich.progress import Progress
 
-from calibration import pictures
+from calibration import manifest, recipe
 from calibration.cli.shared import console, progress_bars
-from calibration.encoders import mobilenetv2
-from calibration.student import Student
-from calibration.train import Epoch, Recipe, Run, Sources, trained
-
-CACHE_SIDE = 320  # training pictures in memory; larger than the net's input, so that zooming in shows something
+from calibration.recipe import AnyStage
+from calibration.train import Epoch, Job, Watcher, placed
+from calibration.train.whole import make
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="training folder with images/ and masks/")
-    parser.add_argument("--held-out", type=Path, help="the same, for the figure printed after every epoch")
-    start = parser.add_mutually_exclusive_group(required=True)
-    start.add_argument("--encoder-weights", type=Path, help="start from these MobileNetV2 weights")
-    start.add_argument("--init", type=Path, help="start from this checkpoint of another run")
-    parser.add_argument("--polyp-free-folder", type=Path, action="append", default=[], help="pictures without polyps")
-    parser.add_argument("--leave-out", default="", help="skip polyp-free pictures whose names start with this")
-    parser.add_argument("--phantom-seed", type=int, default=1000, help="seed of the phantom's training pictures")
-    parser.add_argument("--phantom-pictures", type=int, default=0, help="phantom pictures to draw from")
-    parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; goes on if it has one")
-    parser.add_argument("--threads", type=int, default=2)
-    recipe = parser.add_argument_group("recipe")
-    for field in fields(Recipe):
-        if field.name != "bfloat16":
-            flag = "--" + field.name.replace("_", "-")
-            recipe.add_argument(flag, type=type(field.default), default=field.default, help=f"default {field.default}")
-    recipe.add_argument("--float32", dest="bfloat16", action="store_false", help="no bfloat16 autocast")
+    add = parser.add_argument
+    add("--recipe", type=Path, required=True, help="TOML: stages, heads, quantisation (calibration/recipes/)")
+    add("--manifest", type=Path, required=True, help="the pictures, as `manifest` lists them")
+    add("--run", type=Path, required=True, help="folder of logs and model; a killed run goes on where it was")
+    add("--weights", type=Path, help='what stages of start = "weights" start from')
+    add("--teacher", type=Path, help='transformer checkpoint folder, for stages of teacher = "folder"')
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
+    add("--threads", type=int, choices=range(1, 65), default=2, metavar="N", help="workers on a CPU (2)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, or go on training."""
+    """Make a model by a recipe: every stage, then its files. Under torchrun, on every process's device."""
     cv2.setNumThreads(1)
-    recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
-    torch.manual_seed(recipe.seed)
-    student = trained(options.init) if options.init else Student(mobilenetv2.load(options.encoder_weights))
-    held_out = pictures.segmentation(options.held_out, CACHE_SIDE) if options.held_out else []
-    with progress_bars() as progress:
-        training = Run(options.run, recipe, student, _sources(options, progress), options.threads)
-        task = progress.add_task("epoch", total=training.steps)
-
-        def step(done: int, steps: int) -> None:
-            progress.update(
-                task, description=f"epoch {training.done + 1} of {recipe.epochs}", completed=done, total=steps
-            )
-
-        for result in training.epochs(held_out, step):
-            console.print(_epoch_line(result, recipe))
+    chosen = recipe.load(options.recipe)
+    listed = manifest.read(options.manifest)
+    with placed(options.device, options.threads) as place, progress_bars() as bars:
+        watch = watcher(bars) if place.first else Watcher()
+        job = Job(chosen, listed, options.run, options.weights, options.teacher, place, watch)
+        model = make(job, options.recipe, options.manifest)
+        if place.first:
+            console.print(f"wrote {model}")
     return 0
 
 
-def _sources(options: argparse.Namespace, progress: Progress) -> Sources:
-    polyps = pictures.segmentation(options.data, CACHE_SIDE)
-    free = pictures.polyp_free(options.polyp_free_folder, CACHE_SIDE, options.leave_out)
-    drawn = pictures.phantom(options.phantom_seed, options.phantom_pictures, CACHE_SIDE)
-    phantom = list(progress.track(drawn, total=options.phantom_pictures, description="phantom"))
-    return Sources(polyps, free, phantom)
+def watcher(bars: Progress) -> Watcher:
+    """One bar for whatever is being done, and a line for every epoch."""
+    task = bars.add_task("looking at the pictures", total=None)
 
+    def epoch(stage: AnyStage, done: Epoch) -> None:
+        dice = "" if done.dice != done.dice else f"  Dice {done.dice:.4f}"
+        console.print(f"{stage.name} {done.epoch}/{stage.epochs}  loss {done.loss:.4f}{dice}  {done.seconds:.0f} s")
 
-def _epoch_line(epoch: Epoch, recipe: Recipe) -> str:
-    return f"epoch {epoch.epoch}/{recipe.epochs}  loss {epoch.loss:.4f}  Dice {epoch.dice:.4f}  {epoch.seconds:.0f} s"
+    return Watcher(
+        console.print, epoch, lambda what, done, count: bars.update(task, description=what, completed=done, total=count)
+    )

@@ -1,7 +1,7 @@
 """Encoders of the student, one file each, found by name.
 
-A file has `open()`, a fresh net, and `load(path)`, the same with the weights that exist for it. A net takes (N, 3, H, W)
-floats in -1..1 to five maps at strides 2 to 32, `channels` wide, and consists of a `stem` and `stages`.
+A file has `open()`, a fresh net, and `load(path)`, the same with the weights that exist for it. A net takes
+(N, 3, H, W) floats in -1..1 to five maps at strides 2 to 32, `channels` wide, and consists of a `stem` and `stages`.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def load(path: Path) -> MobileNetV2:
         raise ModelError(f"{path}: no such file (expected MobileNetV2 weights, a PyTorch state dict)")
     try:
         state = torch.load(path, weights_only=True)
-    except Exception as exc:  # UnpicklingError, RuntimeError, EOFError, KeyError ...: torch.load has no error of its own
+    except Exception as exc:  # torch.load raises half a dozen kinds, without a common parent
         raise ModelError(f"{path}: not a file of MobileNetV2 weights (expected a PyTorch state dict)") from exc
     encoder = MobileNetV2()
     convs = [m for m in encoder.modules() if isinstance(m, nn.Conv2d)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -17,42 +16,17 @@ from onnx import numpy_helper
 
 torch = pytest.importorskip("torch", reason="the calibration extra is not installed")
 
-from calibration import quantize, ranges, train  # noqa: E402
+from calibration import quantize, ranges  # noqa: E402
 from calibration.cli import main  # noqa: E402
-from calibration.pictures import Sample, pairs, read_pair  # noqa: E402
-from calibration.encoders.mobilenetv2 import Block  # noqa: E402
 from calibration.evaluate import Runner, mean_overlap, overlap  # noqa: E402
 from calibration.export import exported  # noqa: E402
+from calibration.pictures import pairs, read_pair  # noqa: E402
 from calibration.prove import Proof  # noqa: E402
 from calibration.release import release  # noqa: E402
 from calibration.student import Student, folded, normalised  # noqa: E402
 from edge import model  # noqa: E402
 from edge.errors import ModelError  # noqa: E402
-
-SIDE = 64
-RECIPE = train.Recipe(epochs=2, batch=4, side=SIDE, polyp_free=4, bfloat16=False, frozen=0, decoder_rate=5e-3)
-
-
-class TinyEncoder(torch.nn.Module):
-    """MobileNetV2's blocks, a few channels wide: depthwise, ReLU6 and a residual sum are all in it."""
-
-    channels = (4, 6, 6, 8, 8)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.ReLU6())
-        sizes = zip((4, *self.channels), self.channels, (1, 2, 2, 2, 2), strict=False)
-        blocks = [Block(i, o, 2, s) for i, o, s in sizes]
-        blocks[-1] = torch.nn.Sequential(blocks[-1], Block(8, 8, 2, 1))
-        self.stages = torch.nn.ModuleList(blocks)
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        return list(itertools.accumulate(self.stages, lambda y, stage: stage(y), initial=self.stem(x)))[1:]
-
-
-def tiny() -> Student:
-    torch.manual_seed(0)
-    return Student(TinyEncoder(), widths=(8, 8, 8, 8))
+from tests.support.tiny import SIDE, drawn, tiny  # noqa: E402
 
 
 def used() -> Student:
@@ -63,35 +37,6 @@ def used() -> Student:
             if "bias" in name or ("norm" in name and value.is_floating_point()):
                 value.add_(torch.rand(value.shape, generator=rng) * 0.3)
     return student
-
-
-def drawn(count: int, seed: int = 0, polyps: bool = True) -> list[Sample]:
-    """Pale discs on a dark wall."""
-    rng = np.random.default_rng(seed)
-    samples = []
-    for index in range(count):
-        picture = rng.integers(40, 90, (SIDE, SIDE, 3), np.uint8)
-        mask = np.zeros((SIDE, SIDE), np.uint8)
-        if polyps:
-            centre = tuple(int(v) for v in rng.integers(16, 48, 2))
-            cv2.circle(mask, centre, int(rng.integers(8, 16)), 255, -1)
-            picture[mask > 0] = (230, 150, 140)
-        samples.append(Sample(str(index), picture, mask))
-    return samples
-
-
-def sources() -> train.Sources:
-    return train.Sources(drawn(12), drawn(4, 1, polyps=False))
-
-
-def trained_run(folder: Path, recipe: train.Recipe = RECIPE, epochs: int | None = None) -> train.Run:
-    """A run of all its epochs, or killed after some."""
-    torch.manual_seed(recipe.seed)
-    run = train.Run(folder, recipe, tiny(), sources())
-    for epoch in run.epochs(drawn(4, 2), lambda _done, _steps: None):
-        if epoch.epoch == epochs:
-            break
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -117,35 +62,6 @@ def run(graph: onnx.ModelProto, frame: ranges.Frame, **options: object) -> dict[
         setattr(settings, key, value)
     session = ort.InferenceSession(graph.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, {"image": frame}), strict=True))
-
-
-# ------------------------------------------------------------------------------------------------ train
-
-
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    run = train.Run(tmp_path, replace(RECIPE, epochs=8), tiny(), sources())
-    epochs = list(run.epochs([], lambda _done, _steps: None))
-    assert epochs[-1].loss < 0.85 * epochs[0].loss
-
-
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    whole = trained_run(tmp_path / "whole")
-    trained_run(tmp_path / "killed", epochs=1)
-    resumed = trained_run(tmp_path / "killed")
-    for name, value in whole.average.state_dict().items():
-        torch.testing.assert_close(resumed.average.state_dict()[name], value, rtol=0, atol=1e-5)
-
-
-def test_a_run_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
-    trained_run(tmp_path, epochs=1)
-    with pytest.raises(Exception, match="another recipe"):
-        train.Run(tmp_path, replace(RECIPE, seed=2), tiny(), sources())
-
-
-def test_frozen_stages_keep_their_weights(tmp_path: Path) -> None:
-    before = [p.clone() for p in tiny().encoder.stages[0].parameters()]
-    after = trained_run(tmp_path, replace(RECIPE, frozen=1, epochs=1)).student.encoder.stages[0].parameters()
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 # ----------------------------------------------------------------------------------------------- export

@@ -1,0 +1,72 @@
+"""From a manifest and a recipe to samples in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from calibration import datasets, pictures
+from calibration.datasets import phantom
+from calibration.manifest import Entry, Manifest
+from calibration.pictures import DatasetError, Sample
+from calibration.recipe import Recipe, Stage
+from calibration.train.loop import Sources
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+
+class Pool:
+    """The manifest's pictures that a recipe may use: which, and in memory at the kept side once they were asked for."""
+
+    def __init__(self, manifest: Manifest, recipe: Recipe) -> None:
+        self.manifest, self.recipe = manifest, recipe
+        wanted = recipe.data.datasets
+        unknown = set(wanted) - {entry.dataset for entry in manifest.entries}
+        if unknown:
+            raise DatasetError(f"recipe {recipe.name}: no pictures of data set {', '.join(sorted(unknown))}")
+        usable = [
+            entry
+            for entry in manifest.entries
+            if (entry.ships or recipe.development) and (not wanted or entry.dataset in wanted)
+        ]
+        stills = [entry for entry in usable if entry.frame < 0 and not phantom.is_phantom(entry)]
+        self.usable = usable
+        self.polyps = [entry for entry in stills if entry.split == "train" and entry.mask]
+        self.polyp_free = [entry for entry in stills if entry.split == "train" and entry.polyp_free]
+        self.held_out = [entry for entry in stills if entry.split == "val" and entry.mask]
+        self._kept: dict[str, list[Sample]] = {}
+
+    def digest(self) -> str:
+        """sha256 over every training picture and mask."""
+        lines = (f"{entry.sha256} {entry.mask_sha256}\n" for entry in (*self.polyps, *self.polyp_free))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def path(self, entry: Entry) -> Path:
+        return self.manifest.root(entry) / entry.path
+
+    def samples(self, kind: str, progress: Progress) -> list[Sample]:
+        """"polyps", "polyp_free" or "held_out", decoded when first asked for."""
+        if kind not in self._kept:
+            entries: list[Entry] = getattr(self, kind)
+            self._kept[kind] = []
+            for index, entry in enumerate(entries):
+                sample = datasets.load(entry, self.manifest.root(entry))
+                self._kept[kind].append(pictures.squashed(sample, self.recipe.data.kept_side))
+                progress(f"reading {kind.replace('_', ' ')} pictures", index + 1, len(entries))
+        return self._kept[kind]
+
+    def sources(self, stage: Stage, progress: Progress) -> Sources:
+        """What one stage draws from."""
+        free = self.samples("polyp_free", progress) if stage.polyp_free else []
+        return Sources(self.samples("polyps", progress), free, self._phantom(stage, progress))
+
+    def _phantom(self, stage: Stage, progress: Progress) -> list[Sample]:
+        if not stage.phantom:
+            return []
+        samples = []
+        entries = phantom.entries(Path(f"{stage.phantom_seed}:{stage.phantom_pictures}:train"))
+        for index, entry in enumerate(entries):
+            samples.append(pictures.squashed(phantom.load(entry), self.recipe.data.kept_side))
+            progress("drawing phantom pictures", index + 1, len(entries))
+        return samples

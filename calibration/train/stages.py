@@ -1,0 +1,125 @@
+"""A recipe's stages, one after the other, each in its folder; those that are finished are passed over."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from calibration import encoders
+from calibration.pictures import Sample
+from calibration.recipe import FOLDER, WEIGHTS, AnyStage, DistilEncoder, Segment
+from calibration.student import Student, normalised
+from calibration.teachers import transformer
+from calibration.teachers.ensemble import soft_masks
+from calibration.train.folder import StageFolder, read_checkpoint
+from calibration.train.job import Job, trained
+from calibration.train.loop import Run, Sources, held_out_dice
+from calibration.train.objectives import Features, Objective, Segmentation
+from calibration.train.sources import Pool
+
+STRIDE_16 = 3  # of an encoder's levels, the one whose grid is nearest to a transformer's patches
+
+
+def train_stage(job: Job, pool: Pool, stage: AnyStage) -> float:
+    """Train what is left of one stage; the seconds all of its epochs took."""
+    identity = {**job.identity(stage, pool.digest()), "from": job.ancestry(stage)}
+    folder = StageFolder(job.stage_folder(stage.name), identity)
+    finished = folder.finished(stage.epochs)
+    if finished is not None:
+        job.watch.say(f"stage {stage.name}: trained already")
+        return finished
+    torch.manual_seed(stage.seed)
+    sources = pool.sources(stage, job.watch.progress)
+    objective: Objective
+    if isinstance(stage, Segment):
+        objective = Segmentation(_student(job, stage), stage.distil)
+        sources = _with_soft_masks(job, stage, sources)
+    else:
+        objective = _features(job, stage)
+    run = Run(folder, stage, objective, sources, job.place)
+    score = _score(job, pool, stage, run)
+    step = lambda done, steps: job.watch.progress(f"{stage.name} {run.done + 1}/{stage.epochs}", done, steps)  # noqa: E731
+    for epoch in run.epochs(score, step):
+        job.watch.epoch(stage, epoch)
+    return sum(epoch.seconds for epoch in run.log)
+
+
+def _score(job: Job, pool: Pool, stage: AnyStage, run: Run) -> Callable[[], float]:
+    """Held-out Dice of the averaged student; an encoder alone has none."""
+    if not (isinstance(stage, Segment) and job.place.first):
+        return lambda: math.nan
+    held_out = pool.samples("held_out", job.watch.progress)
+    return lambda: held_out_dice(cast(Student, run.average), held_out, stage.side)
+
+
+def _student(job: Job, stage: Segment) -> Student:
+    """The net a stage starts as. An earlier stage's decoder of other widths cannot be taken over."""
+    given = job.weights if stage.start == WEIGHTS else None
+    student = Student(encoders.open(job.recipe.encoder_of(stage), given), stage.widths)
+    if stage.start == WEIGHTS:
+        return student
+    if isinstance(job.recipe.stage(stage.start), DistilEncoder):
+        student.encoder.load_state_dict(read_checkpoint(job.checkpoint(stage.start))["average"])
+    else:
+        earlier = trained(job.checkpoint(stage.start))
+        if earlier.widths == student.widths:
+            student.load_state_dict(earlier.state_dict())
+            return student
+        student.encoder.load_state_dict(earlier.encoder.state_dict())
+    job.watch.say(f"stage {stage.name}: encoder of {stage.start}, a fresh decoder of widths {stage.widths}")
+    return student
+
+
+def _features(job: Job, stage: DistilEncoder) -> Features:
+    """A fresh encoder and its teacher: an earlier stage's encoder, level for level, or the folder's one map."""
+    encoder = encoders.open(job.recipe.encoder_of(stage))
+    if stage.teacher == FOLDER:
+        assert job.teacher is not None  # the preflight has seen to it
+        cache = job.folder / "features" if stage.views else None
+        teacher, turn = transformer.open(job.teacher, cache=cache, device=str(job.place.device)), threading.Lock()
+
+        def patches(pictures: Tensor) -> list[Tensor]:
+            with turn:  # workers share the one teacher
+                return [teacher.features(pictures)]
+
+        return Features(encoder, patches, [teacher.channels], [(STRIDE_16, 0)])
+    elder = trained(job.checkpoint(stage.teacher)).encoder.to(job.place.device)
+    widths = cast(tuple[int, ...], elder.channels)
+
+    def levels(pictures: Tensor) -> list[Tensor]:
+        return cast(list[Tensor], elder(normalised(pictures)))
+
+    return Features(encoder, levels, widths, [(level, level) for level in range(len(widths))])
+
+
+def _with_soft_masks(job: Job, stage: Segment, sources: Sources) -> Sources:
+    """What the teachers say of every picture with a polyp, asked once. That a picture shows none needs no opinion."""
+    if not stage.teachers:
+        return sources
+    nets = [trained(job.checkpoint(name)).to(job.place.device) for name in stage.teachers]
+
+    def asked(samples: list[Sample]) -> list[Sample]:
+        bearing = [index for index, sample in enumerate(samples) if sample.mask.any()]
+        masks = soft_masks(
+            nets,
+            [samples[index] for index in bearing],
+            stage.sides,
+            stage.flips,
+            job.folder / "soft",
+            lambda done, count: job.watch.progress(f"{stage.name}: asking the teachers", done, count),
+        )
+        for index, mask in zip(bearing, masks, strict=True):
+            samples[index] = replace(samples[index], soft=mask)
+        return samples
+
+    for turn in (True, False):  # the first process asks, the others then find the answers on disk
+        if job.place.first == turn:
+            sources = replace(sources, polyps=asked(list(sources.polyps)), phantom=asked(list(sources.phantom)))
+        job.place.wait()
+    return sources
