@@ -1,60 +1,73 @@
 """Splits that leak nothing: no patient, sequence or near-duplicate on both sides.
 
-What is in training stays there; a held-out picture that looks like one of training's goes over to it, with its group.
+What is in training stays there; a held-out picture that shows a scene of training's goes over to it, with its group.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from calibration.manifest import SPLITS, Entry
-from calibration.phash import near_pairs
+from calibration.manifest import SPLITS, Entry, Split
+from calibration.phash import ALIKE, alikeness, near_pairs, structure
+
+GreyOf = Callable[[Entry], NDArray[np.uint8]]  # how to get at a picture, to look at it more closely
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Two pictures that look the same, in two splits: `kept` in the one nearer to training."""
+    """Two pictures of the same scene in two splits: `kept` in the one nearer to training."""
 
     kept: Entry
     leaking: Entry
-    bits: int
+    alike: float
 
     def __str__(self) -> str:
         kept, leaking = self.kept, self.leaking
         return (
-            f"{leaking.dataset}/{leaking.path} ({leaking.split}) looks like {kept.dataset}/{kept.path} ({kept.split}):"
-            f" {self.bits} of 64 bits differ"
+            f"{leaking.dataset}/{leaking.path} ({leaking.split}) shows the scene of"
+            f" {kept.dataset}/{kept.path} ({kept.split}), {self.alike:.2f} alike"
         )
 
 
-def leaks(entries: Sequence[Entry]) -> list[Leak]:
-    """Near-duplicates across splits, by perceptual hash."""
+def leaks(entries: Sequence[Entry], grey: GreyOf) -> list[Leak]:
+    """Near-duplicates across splits. Rendered pictures have no hash: their seeds are their groups."""
+    looks: dict[tuple[str, str], NDArray[np.float32]] = {}
+
+    def look(entry: Entry) -> NDArray[np.float32]:
+        key = entry.dataset, entry.path
+        if key not in looks:
+            looks[key] = structure(grey(entry))
+        return looks[key]
+
     hashed = {split: [e for e in entries if e.split == split and e.phash] for split in SPLITS}
     result = []
     for index, nearer in enumerate(SPLITS):
         for further in SPLITS[index + 1 :]:
             kept, leaking = hashed[nearer], hashed[further]
-            pairs = near_pairs([e.phash for e in kept], [e.phash for e in leaking])
-            result += [Leak(kept[i], leaking[j], bits) for i, j, bits in pairs]
+            for i, j in near_pairs([e.phash for e in kept], [e.phash for e in leaking]):
+                alike = alikeness(look(kept[i]), look(leaking[j]))
+                if alike >= ALIKE:
+                    result.append(Leak(kept[i], leaking[j], alike))
     return result
 
 
-def without_leaks(entries: Sequence[Entry], found: Sequence[Leak]) -> tuple[list[Entry], list[Leak]]:
+def without_leaks(entries: Sequence[Entry], grey: GreyOf) -> tuple[list[Entry], list[Leak]]:
     """The entries with every leaking group moved to its look-alike's split, until none leaks; and why each moved."""
     result, reasons = list(entries), list[Leak]()
-    while found:
-        moves = {leak.leaking.group: leak for leak in reversed(found)}
+    while found := leaks(result, grey):
+        moves = {leak.leaking.group: leak for leak in sorted(found, key=lambda leak: leak.alike)}
         reasons += moves.values()
         result = [_to(e, moves[e.group].kept.split) if e.group in moves else e for e in result]
-        found = leaks(result)
     return result, reasons
 
 
-def _to(entry: Entry, split: str) -> Entry:
+def _to(entry: Entry, split: Split) -> Entry:
     return msgspec.structs.replace(entry, split=split)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from calibration import datasets, manifest, splits
@@ -53,16 +56,19 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("nothing to list: give --dataset or --phantom, or --check")
     if options.manifest.exists():
         raise DatasetError(f"{options.manifest}: exists already; a manifest is written once, give another name")
-    roots, entries = [], []
+    roots: list[Root] = []
+    folders: dict[str, Path] = {}
+    entries: list[Entry] = []
     for layout, path in wanted:
         root, scanned = _scanned(options.manifest, layout, Path(path))
-        if options.split_by_group and all(e.split == "train" for e in scanned) and layout != "phantom":
+        if options.split_by_group and layout != "phantom" and all(e.split == "train" for e in scanned):
             scanned = splits.split_by_group(scanned, options.split_by_group)
         roots.append(root)
+        folders[root.dataset] = Path(path)
         entries += scanned
-    entries = _leak_free(entries, options.drop_near_duplicates)
+    entries = _leak_free(entries, folders, options.drop_near_duplicates)
     manifest.write(options.manifest, roots, entries)
-    console.print(_table(entries))
+    _show(entries)
     console.print(f"{options.manifest}: {len(entries)} pictures")
     return 0
 
@@ -77,11 +83,14 @@ def _scanned(target: Path, layout: str, path: Path) -> tuple[Root, list[Entry]]:
     return Root(dataset=datasets.name_of(layout, path), layout=layout, path=written), entries
 
 
-def _leak_free(entries: list[Entry], move: bool) -> list[Entry]:
-    found = splits.leaks(entries)
+def _leak_free(entries: list[Entry], folders: dict[str, Path], move: bool) -> list[Entry]:
+    def grey(entry: Entry) -> NDArray[np.uint8]:
+        return datasets.grey(entry, folders[entry.dataset])
+
     if not move:
-        _refuse(found)
-    entries, reasons = splits.without_leaks(entries, found)
+        _refuse(splits.leaks(entries, grey))
+        return entries
+    entries, reasons = splits.without_leaks(entries, grey)
     for leak in reasons:
         console.print(f"moved to {leak.kept.split}: {leak}, with its group {leak.leaking.group}", soft_wrap=True)
     return entries
@@ -101,26 +110,21 @@ def _check(path: Path) -> int:
         console.print(line, soft_wrap=True)
     if wrong:
         raise DatasetError(f"{path}: {len(wrong)} files are missing or differ")
-    _refuse(splits.leaks(listed.entries))
-    console.print(_table(listed.entries))
+    _refuse(splits.leaks(listed.entries, lambda entry: datasets.grey(entry, listed.root(entry))))
+    _show(listed.entries)
     console.print(f"{path}: {len(listed.entries)} pictures, all there; no leak between splits")
     return 0
 
 
-def _table(entries: list[Entry] | tuple[Entry, ...]) -> Table:
-    """Pictures and groups by data set and split."""
-    table = Table("data set", "split", "pictures", "groups", "with mask", "polyp-free", "ships", "licence")
-    rows = Counter((e.dataset, e.split) for e in entries)
-    for dataset, split in rows:
+def _show(entries: Sequence[Entry]) -> None:
+    """Pictures and groups by data set and split, and every data set's terms."""
+    table = Table("data set", "split", "pictures", "groups", "masks", "polyp-free", "may ship")
+    for dataset, split in Counter((e.dataset, e.split) for e in entries):
         part = [e for e in entries if (e.dataset, e.split) == (dataset, split)]
-        table.add_row(
-            dataset,
-            split,
-            str(len(part)),
-            str(len({e.group for e in part})),
-            str(sum(bool(e.mask) for e in part)),
-            str(sum(e.polyp_free for e in part)),
-            str(sum(e.ships for e in part)),
-            "; ".join(sorted({e.licence for e in part})),
-        )
-    return table
+        marks = [
+            sum(map(bool, column)) for column in zip(*((e.mask, e.polyp_free, e.ships) for e in part), strict=True)
+        ]
+        table.add_row(dataset, split, *map(str, (len(part), len({e.group for e in part}), *marks)))
+    console.print(table)
+    for line in sorted({f"{e.dataset}: {e.licence}; {'may ship' if e.ships else 'never ships'}" for e in entries}):
+        console.print(line, soft_wrap=True, highlight=False)

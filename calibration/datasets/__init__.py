@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration import pictures
 from calibration.datasets import _tree, phantom
@@ -60,6 +61,12 @@ def scan(layout: str, root: Path, progress: Callable[[int, int], None] | None = 
             if progress:
                 progress(len(entries), len(found))
     return entries
+
+
+def grey(entry: Entry, root: Path) -> NDArray[np.uint8]:
+    """An entry's picture as its perceptual hash saw it: grey, a JPEG's at a fraction of its size."""
+    path = root / entry.path
+    return _tree.decoded(path, _tree.read(path))[0]
 
 
 def load(entry: Entry, root: Path) -> Sample:

@@ -104,7 +104,7 @@ def text_of(path: Path) -> str:
         raise DatasetError(f"{path}: not UTF-8 text") from exc
 
 
-def _decoded(path: Path, data: bytes) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def decoded(path: Path, data: bytes) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Grey pixels, a JPEG's at a fraction of its size, and the full (width, height). A cut-off file is an error."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
@@ -127,13 +127,13 @@ def clipped(path: Path, box: Box, size: tuple[int, int]) -> Box:
 def entry_of(dataset: str, found: Found, root: Path) -> Entry:
     """Read picture and mask, and fill in what only the bytes can say: digests, hash, boxes cut to the picture."""
     data = read(found.path)
-    grey, size = _decoded(found.path, data)
+    grey, size = decoded(found.path, data)
     if found.size and found.size != size:
         raise DatasetError(f"{found.path}: is {size[0]}×{size[1]}, its annotation says {found.size[0]}×{found.size[1]}")
     mask_sha256 = ""
     if found.mask:
         mask = read(found.mask)
-        (w, h) = _decoded(found.mask, mask)[1]
+        (w, h) = decoded(found.mask, mask)[1]
         if (w, h) != size:
             raise DatasetError(f"{found.mask}: mask is {w}×{h}, its picture {found.path.name} is {size[0]}×{size[1]}")
         mask_sha256 = hashlib.sha256(mask).hexdigest()
