@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -17,11 +17,13 @@ from edge.errors import ModelError
 from edge.types import Measurement, Precision
 
 INTERVAL = "_ci95"
+ASK_FOR_MODEL = ("eval", "add-head")  # commands whose next word is the model's folder
 SEEN_SPLITS = ("train", "all")  # pictures that the model may have learned from prove nothing
 PRECISIONS: dict[str, Precision] = {"fp32": "fp32", "int8_cpu": "int8", "int8_trt": "int8_trt"}
 assert PRECISIONS.keys() == FILES.keys()
 
 Report = Mapping[str, Any]
+_Figure = tuple[str, tuple[str, ...], float, "tuple[float, float] | None"]  # head, keys, value, interval
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,11 +77,29 @@ def _decoded(line: str, place: str) -> Evaluation:
 
 def measurements(evaluation: Evaluation, name: str) -> list[Measurement]:
     """Every single figure of an evaluation, the encodings side by side; curves and tables are left out."""
+    return _beside(
+        {encoding: list(_figures(report)) for encoding, report in evaluation.encodings.items()}, evaluation, name
+    )
+
+
+def robustness(evaluation: Evaluation, name: str) -> list[Measurement]:
+    """The figures on pictures made worse on purpose, the encodings side by side."""
+    rows = {
+        encoding: [
+            figure
+            for row in report.get("robustness", ())
+            for figure in _figures(row, path=(f"{row['corruption']} {row['strength']}",))
+            if figure[1][-1] != "strength"
+        ]
+        for encoding, report in evaluation.encodings.items()
+    }
+    return _beside(rows, evaluation, name)
+
+
+def _beside(by_encoding: Mapping[str, list[_Figure]], evaluation: Evaluation, name: str) -> list[Measurement]:
     rows: dict[tuple[str, str], _Row] = {}
-    for encoding, report in evaluation.encodings.items():
-        if encoding not in PRECISIONS:
-            continue
-        for head, path, value, interval in _figures(report):
+    for encoding, figures in by_encoding.items():
+        for head, path, value, interval in figures:
             row = rows.setdefault((head, metric := _words(path)), _Row(head, metric))
             row.values[PRECISIONS[encoding]] = value
             if interval is not None:
@@ -99,10 +119,8 @@ def measurements(evaluation: Evaluation, name: str) -> list[Measurement]:
     ]
 
 
-def _figures(
-    report: Report, head: str = "", path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, tuple[str, ...], float, tuple[float, float] | None]]:
-    """(head, keys, value, interval) of every finite number in nested reports."""
+def _figures(report: Report, head: str = "", path: tuple[str, ...] = ()) -> Iterator[_Figure]:
+    """Every finite number in nested reports."""
     for key, value in report.items():
         if key == "heads" and not head:
             for name, of_head in value.items():
@@ -114,7 +132,7 @@ def _figures(
             yield head, (*path, key), float(value), (interval[0], interval[1]) if interval else None
 
 
-def is_figure(value: object) -> bool:
+def is_figure(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -129,7 +147,7 @@ def portable(command: str, name: str) -> str:
     """The command as another machine would type it: the released model, and the last two parts of every path."""
     words = shlex.split(command)
     for place, word in enumerate(words):
-        if place and words[place - 1] == "eval":
+        if place and words[place - 1] in ASK_FOR_MODEL:
             words[place] = f"models/{name}"
         elif PurePath(word).is_absolute() or word.startswith(".."):
             words[place] = str(PurePath(*[part for part in PurePath(word).parts if part not in ("..", "/")][-2:]))

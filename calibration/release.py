@@ -1,130 +1,206 @@
-"""Writing a released model's folder. Every figure in it comes from measurements just made, none is typed."""
+"""A build and what was measured of it, to `models/NAME/`: every figure in there was printed by a command.
+
+What may reach a patient is decided in CHECKS, each a reason to refuse: no head that was not measured, nothing trained
+on pictures that must not ship, no figure of other files than these.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import onnx
-from onnx import TensorProto, ValueInfoProto
 
-from calibration.prove import Proof
+from calibration import build, evidence, folders, golden, toml
+from calibration.build import FILES, Build, sha256
+from calibration.card import Description, card
+from calibration.eval.runner import POLYP
+from calibration.evidence import Evaluation
+from calibration.fuse import Record
+from calibration.halves import halved
+from edge import golden as verifying
 from edge import model
 from edge.config import decode_toml
 from edge.errors import ModelError
-from edge.types import Struct
+from edge.infer import onnx as backend
+from edge.types import Manifest, Model, ModelFile, ModelHead, Precision
 
-DTYPES = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
-
-
-class Description(Struct, frozen=True, kw_only=True):
-    """`calibration/releases/NAME.toml`: what people say about a model, as opposed to what was measured."""
-
-    version: str
-    labels: list[str]
-    licence: str
-    training_data: list[str]
-    title: str
-    summary: str
-    intended_use: str
-    limits: list[str]
-    made_by: list[str]  # the commands
+MOST_BYTES = 8_000_000  # of one file
+MOST_LOST = 0.005  # Dice, from FP32 to INT8
+OF_NO_HEAD = ("thumbnail", "detail", "features")  # outputs that the box's quality head reads, or later heads stand on
+HEADLINE = {
+    "segment": "dice",
+    "classify": "balanced_accuracy",
+    "ordinal": "qwk",
+    "dense": "abs_rel",
+}  # by a head's kind
+GOLDEN, TOML, CARD = "golden.npz", "model.toml", "MODEL_CARD.md"
 
 
-def _tensor(value: ValueInfoProto) -> dict[str, object]:
-    kind = value.type.tensor_type
-    return {
-        "name": value.name,
-        "dtype": DTYPES[kind.elem_type],
-        "shape": [d.dim_value for d in kind.shape.dim],
-    }
+@dataclass(frozen=True)
+class Candidate:
+    """What asks to be released. `files` are as they will be written."""
+
+    words: Description
+    build: Build
+    files: Mapping[Precision, bytes]
+    evaluations: Sequence[Evaluation]
+
+    @property
+    def heads(self) -> list[ModelHead]:
+        polyp = ModelHead(name=POLYP, output=POLYP, kind="segment", labels=self.words.labels)
+        return [polyp, *map(head_of, self.build.records)]
 
 
-def _lines(table: dict[str, object]) -> list[str]:
-    """`key = value` lines; JSON's strings, numbers and lists are TOML's too."""
-    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+def release(description: Path, folder: Path, evaluations: Sequence[Path], models: Path) -> Path:
+    """Write `models/NAME/`, NAME being the description's file, in one step. Raises ModelError, with nothing changed.
 
-
-def manifest(name: str, description: Description, files: dict[str, Path], proofs: Sequence[Proof]) -> str:
-    """`model.toml`, with digests and tensors read from the files."""
-    graph = onnx.load(str(files["int8"])).graph
-    head = {"name": name} | {
-        key: getattr(description, key) for key in ("version", "labels", "licence", "training_data")
-    }
-    lines = _lines(head)
-    for precision, path in files.items():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        lines += ["", f"[files.{precision}]", *_lines({"path": path.name, "sha256": digest})]
-    lines += ["", "[input]", *_lines(_tensor(graph.input[0]))]
-    for output in graph.output:
-        lines += ["", "[[outputs]]", *_lines(_tensor(output))]
-    for proof in proofs:
-        rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(proof).items()}
-        lines += ["", "[[measured]]", *_lines(rounded)]
-    return "\n".join(lines) + "\n"
-
-
-def card(name: str, description: Description, proofs: Sequence[Proof]) -> str:
-    """The model card, Markdown."""
-    rows = [f"| {p.dataset} | {p.metric} | {p.fp32:.4f} | {p.int8:.4f} |" for p in proofs]
-    commands = dict.fromkeys(p.command for p in proofs)
-    return "\n".join(
-        [
-            f"# {name}, version {description.version}",
-            "",
-            description.title,
-            "",
-            description.summary,
-            "",
-            "## Intended use",
-            description.intended_use,
-            "",
-            "## Limits",
-            *(f"- {limit}" for limit in description.limits),
-            "",
-            "## Measured",
-            "| on | metric | FP32 | INT8 |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "Printed by (folders relative to wherever the data lies):",
-            "```",
-            *commands,
-            "```",
-            "",
-            "## Training data",
-            *(f"- {source}" for source in description.training_data),
-            "",
-            "## Licence",
-            description.licence,
-            "",
-            "## Made by",
-            "```",
-            *description.made_by,
-            "```",
-            "",
-        ]
-    )
-
-
-def release(description: Path, fp32: Path, int8: Path, proofs: Sequence[Proof], models: Path) -> Path:
-    """Write `models/NAME/` (NAME from the description's file) and load it back. Raises ModelError.
-
-    The manifest goes last: a folder caught half replaced is refused by its digests rather than believed.
+    `folder` is the build, `evaluations` are files of what `eval --json` printed of it.
     """
-    words = decode_toml(description, Description, error=ModelError)
-    folder = models / description.stem
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"int8": folder / "int8.onnx", "fp32": folder / "fp32.onnx"}
-    for source, target in ((int8, files["int8"]), (fp32, files["fp32"])):
-        if source.resolve() != target.resolve():
-            shutil.copyfile(source, target)
-    (folder / "MODEL_CARD.md").write_text(card(description.stem, words, proofs), encoding="utf-8")
-    (folder / "model.toml").write_text(manifest(description.stem, words, files, proofs), encoding="utf-8")
-    for precision in files:
-        model.load(folder, precision)
-    return folder
+    words, made = decode_toml(description, Description, error=ModelError), build.read(folder)
+    files = {**made.files, "fp32": as_halves(made.files["fp32"])}
+    candidate = Candidate(words, made, files, [line for path in evaluations for line in evidence.read(path)])
+    for objection in (objection for check in CHECKS for objection in check(candidate)):
+        raise ModelError(f"{folder}: not released: {objection}")
+    with folders.replaced(models / description.stem) as new:
+        _write(candidate, description.stem, new)
+    return models / description.stem
+
+
+def head_of(record: Record) -> ModelHead:
+    """What `add-head` said of a head, as the manifest says it."""
+    return ModelHead(name=record.name, output=record.output, kind=record.kind, labels=list(record.labels))
+
+
+def as_halves(content: bytes) -> bytes:
+    """fp32.onnx with its weights stored as float16, where that loses nothing; untouched if they are already."""
+    whole = onnx.load_model_from_string(content)
+    small = halved(whole)
+    return content if small == whole else small.SerializeToString()
+
+
+def _write(candidate: Candidate, name: str, folder: Path) -> None:
+    for precision in FILES:
+        (folder / FILES[precision]).write_bytes(candidate.files[precision])
+    vectors = golden.written(candidate.files, golden.frames(candidate.build.input.shape[1]), folder / GOLDEN)
+    manifest = Manifest(
+        name=name,
+        version=candidate.words.version,
+        labels=candidate.words.labels,
+        licence=candidate.words.licence,
+        training_data=candidate.words.training_data,
+        files={p: ModelFile(path=FILES[p], sha256=sha256(candidate.files[p])) for p in FILES},
+        input=candidate.build.input,
+        outputs=list(candidate.build.outputs),
+        heads=candidate.heads,
+        measured=[row for line in candidate.evaluations for row in evidence.measurements(line, name)],
+        golden=vectors,
+    )
+    for fault in model.faults(manifest):
+        raise ModelError(f"{candidate.build.folder}: not released: {fault}")
+    (folder / TOML).write_text(toml.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
+    worse = [row for line in candidate.evaluations for row in evidence.robustness(line, name)]
+    (folder / CARD).write_text(card(manifest, candidate.words, candidate.build, worse), encoding="utf-8")
+    for precision in FILES:
+        _prove(model.load(folder, precision))
+
+
+def _prove(loaded: Model) -> None:
+    """The folder is one that the box takes, and answers as it says."""
+    for difference in verifying.differences(loaded, backend.open(backend.Config(), loaded)):
+        if not difference.fits:
+            raise ModelError(f"{loaded.path}: its own golden vectors do not fit it: {difference}")
+
+
+# ---------------------------------------------------------------------------------------------- refusals
+
+
+def _may_ship(candidate: Candidate) -> Iterator[str]:
+    run = candidate.build.run
+    if run.development:
+        yield f"the run of recipe {run.recipe} may have seen pictures that must not ship (development = true)"
+    for record in candidate.build.records:
+        if record.development:
+            yield f"head {record.name} is for development only: {record.why}"
+
+
+def _every_output_is_explained(candidate: Candidate) -> Iterator[str]:
+    of_heads = {head.output for head in candidate.heads}
+    for output in candidate.build.outputs:
+        if output.name not in of_heads and output.name not in OF_NO_HEAD:
+            yield f"output {output.name} is of no head: heads/{output.name}.json is missing"
+
+
+def _every_figure_is_of_these_files(candidate: Candidate) -> Iterator[str]:
+    for line in candidate.evaluations:
+        if line.saw_training_pictures:
+            yield f"the figures on {line.dataset} are of pictures that were trained on: {line.command}"
+        for encoding in line.encodings:
+            precision = evidence.PRECISIONS.get(encoding)
+            if precision is None:
+                yield f"the figures on {line.dataset} are of an unknown encoding {encoding}"
+                continue
+            mine, theirs = sha256(candidate.build.files[precision]), line.files.get(encoding, "no file")
+            if mine != theirs:
+                yield (
+                    f"{FILES[precision]} is not the file that was measured on {line.dataset}: its sha256 is"
+                    f" {mine[:12]}…, the figures are of {theirs[:12]}…; run eval again"
+                )
+
+
+def _every_head_is_measured(candidate: Candidate) -> Iterator[str]:
+    for head in candidate.heads:
+        for encoding in evidence.PRECISIONS:
+            if all(figure(line, encoding, head) is None for line in candidate.evaluations):
+                yield f"head {head.name} has no {HEADLINE[head.kind]} of {encoding} in any evaluation: measure it first"
+
+
+def _labels_agree(candidate: Candidate) -> Iterator[str]:
+    for head in candidate.heads:
+        for line in candidate.evaluations:
+            for encoding in line.encodings:
+                labels = line.of_head(encoding, head.name).get("labels", head.labels)
+                if labels != head.labels:
+                    yield f"head {head.name} has labels {head.labels}, {line.dataset} was judged by {labels}"
+
+
+def _int8_keeps_up(candidate: Candidate) -> Iterator[str]:
+    polyp = candidate.heads[0]
+    for line in candidate.evaluations:
+        reference = figure(line, "fp32", polyp)
+        for encoding in ("int8_cpu", "int8_trt"):
+            dice = figure(line, encoding, polyp)
+            if dice is not None and reference is not None and dice < reference - MOST_LOST:
+                yield (
+                    f"{encoding} loses {reference - dice:.4f} Dice on {line.dataset} ({dice:.4f} against FP32's"
+                    f" {reference:.4f}); at most {MOST_LOST} is allowed"
+                )
+
+
+def _files_are_small(candidate: Candidate) -> Iterator[str]:
+    for precision, content in candidate.files.items():
+        if len(content) > MOST_BYTES:
+            yield (
+                f"{FILES[precision]} has {len(content) / 1e6:.1f} MB, at most {MOST_BYTES / 1e6:.0f} are allowed"
+                + (" (are its weights float16 numbers? halves.rounded makes them so)" if precision == "fp32" else "")
+            )
+
+
+def figure(line: Evaluation, encoding: str, head: ModelHead) -> float | None:
+    """The figure that a head of this kind is judged by, or None where the evaluation has none."""
+    report = line.encodings.get(encoding, {}) if head.kind == "segment" else line.of_head(encoding, head.name)
+    value = report.get(HEADLINE[head.kind])
+    return value if evidence.is_figure(value) else None
+
+
+CHECKS: tuple[Callable[[Candidate], Iterator[str]], ...] = (
+    _may_ship,
+    _every_output_is_explained,
+    _every_figure_is_of_these_files,
+    _every_head_is_measured,
+    _labels_agree,
+    _int8_keeps_up,
+    _files_are_small,
+)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from calibration.cli.shared import console, measured_of, subject_arguments, table_of
+from calibration.cli.shared import console
 from calibration.release import release
-from edge.errors import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "description", type=Path, help="TOML: name, version, labels, licence, training data, card's text"
+    add = parser.add_argument
+    add("description", type=Path, help="calibration/releases/NAME.toml: version, licence, data, the card's words")
+    add("build", type=Path, help="folder with fp32.onnx, int8.onnx, int8_trt.onnx, heads/, quantize.json, run.json")
+    add(
+        "--eval",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="what `eval --json` printed of the build",
     )
-    parser.add_argument("fp32", type=Path)
-    parser.add_argument("int8", type=Path)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the released models' folders")
-    subject_arguments(parser)
+    add("--models", type=Path, default=Path("models"), metavar="DIR", help="folder of the released models (models)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure two ONNX files and write the model's folder: files, model.toml, MODEL_CARD.md."""
-    for path in (options.description, options.fp32, options.int8):
-        if not path.is_file():
-            raise UsageError(f"{path}: no such file")
-    name = options.description.stem
-    proofs = measured_of(options, options.fp32, options.int8, name)
-    folder = release(options.description, options.fp32, options.int8, proofs, options.models)
-    console.print(table_of(proofs))
-    console.print(f"released {folder}")
+    """Write a build and what was measured of it as a released model, or say why not."""
+    folder = release(options.description, options.build, options.eval, options.models)
+    for path in sorted(folder.iterdir()):
+        console.print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", soft_wrap=True)
     return 0

@@ -1,9 +1,7 @@
-"""The model factory in miniature: a tiny net and drawn pictures through training, export, quantisation and release."""
+"""The model factory in miniature: a tiny net and drawn pictures through training, export and quantisation."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +15,9 @@ from onnx import numpy_helper
 torch = pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration import quantize, ranges  # noqa: E402
-from calibration.cli import main  # noqa: E402
 from calibration.evaluate import Runner, mean_overlap, overlap  # noqa: E402
 from calibration.export import exported  # noqa: E402
-from calibration.pictures import pairs, read_pair  # noqa: E402
-from calibration.prove import Proof  # noqa: E402
-from calibration.release import release  # noqa: E402
 from calibration.student import Student, folded, normalised  # noqa: E402
-from edge import model  # noqa: E402
-from edge.errors import ModelError  # noqa: E402
 from tests.support.tiny import SIDE, drawn, tiny  # noqa: E402
 
 
@@ -201,7 +193,7 @@ def test_ranges_cover_the_bulk_and_never_more_than_was_seen(method: str) -> None
     assert (reach == 40.0) == (method == "min-max")
 
 
-# --------------------------------------------------------------------------------- evaluate and release
+# ------------------------------------------------------------------------------------------ evaluate
 
 
 def test_overlap_by_hand() -> None:
@@ -216,66 +208,3 @@ def test_the_runner_scores_what_a_perfect_answer_would(fp32: onnx.ModelProto) ->
     runner = Runner(fp32.SerializeToString(), threads=1)
     answered = [replace(s, mask=np.where(runner.logits(s.picture) > 0, 255, 0)) for s in drawn(2)]
     assert mean_overlap(runner, answered).dice == 1.0
-
-
-def test_evaluate_prints_both_files_side_by_side(
-    released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for kind in ("images", "masks"):
-        (tmp_path / "discs" / kind).mkdir(parents=True)
-    for sample in drawn(3):
-        cv2.imwrite(str(tmp_path / "discs" / "images" / f"{sample.name}.png"), sample.picture[..., ::-1])
-        cv2.imwrite(str(tmp_path / "discs" / "masks" / f"{sample.name}.png"), sample.mask)
-    sets = ["--data", f"discs={tmp_path / 'discs'}", "--polyp-free", str(tmp_path / "discs" / "images")]
-    assert main(["evaluate", str(released), "--json", *sets]) == 0
-    said = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    proofs = {(p["dataset"], p["metric"]): p for p in said["measured"]}
-    samples = [read_pair(*pair) for pair in pairs(tmp_path / "discs")]
-    for precision in ("fp32", "int8"):
-        wanted = mean_overlap(Runner(released / f"{precision}.onnx"), samples)
-        assert proofs["discs (3)", "mean Dice"][precision] == pytest.approx(wanted.dice)
-    assert len(proofs) == 3
-    assert str(tmp_path) not in "".join(p["command"] for p in proofs.values())
-
-
-PROOFS = [Proof("drawn discs (4)", "mean Dice", 0.91239, 0.90121, "python -m calibration evaluate models/tiny")]
-DESCRIPTION = """
-version = "1"
-labels = ["polyp"]
-licence = "ours"
-training_data = ["drawn \\"discs\\""]
-title = "t"
-summary = "s"
-intended_use = "tests"
-limits = ["small"]
-made_by = ["make"]
-"""
-
-
-@pytest.fixture
-def released(fp32: onnx.ModelProto, calibration: quantize.Calibration, tmp_path: Path) -> Path:
-    (tmp_path / "tiny.toml").write_text(DESCRIPTION)
-    onnx.save(fp32, str(tmp_path / "f.onnx"))
-    onnx.save(quantize.quantised(fp32, calibration, "u8"), str(tmp_path / "i.onnx"))
-    return release(tmp_path / "tiny.toml", tmp_path / "f.onnx", tmp_path / "i.onnx", PROOFS, tmp_path / "models")
-
-
-def test_a_release_is_what_the_box_loads(released: Path) -> None:
-    loaded = model.load(released, "int8").manifest
-    assert loaded.name == "tiny"
-    assert [(o.name, tuple(o.shape)) for o in loaded.outputs] == [
-        ("polyp", (1, 1, 32, 32)),
-        ("thumbnail", (1, 3, 8, 8)),
-        ("detail", (1, 1, 8, 8)),
-    ]
-    assert (loaded.measured[0].fp32, loaded.measured[0].int8) == (0.9124, 0.9012)
-    assert "0.9012" in (released / "MODEL_CARD.md").read_text()
-
-
-def test_a_changed_file_is_refused_until_it_is_released_again(released: Path, tmp_path: Path) -> None:
-    before = model.load(released, "int8").sha256
-    shutil.copyfile(released / "fp32.onnx", released / "int8.onnx")
-    with pytest.raises(ModelError, match="sha256"):
-        model.load(released, "int8")
-    release(tmp_path / "tiny.toml", tmp_path / "f.onnx", tmp_path / "f.onnx", PROOFS, tmp_path / "models")
-    assert model.load(released, "int8").sha256 != before
