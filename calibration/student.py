@@ -110,11 +110,11 @@ def widths_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:
 
 
 def folded(student: Student) -> Student:
-    """A copy in eval mode with every batch norm folded away: the net that is exported."""
+    """A copy in eval mode with every batch norm and side branch folded away: the net that is exported."""
     student = copy.deepcopy(student).eval()
-    for module in student.modules():
-        if isinstance(module, ConvUnit):
-            module.fold()
+    for module in list(student.modules()):
+        if callable(fold := getattr(module, "fold", None)):  # a decoder's unit, or an encoder's own
+            fold()
     return student
 
 
