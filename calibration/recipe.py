@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Union
 
-from msgspec import Meta, field
+from msgspec import Meta
 
-from calibration import encoders
+from calibration import encoders, heads
 from calibration.ranges import METHODS
+from calibration.sensitivity import BEST
 from calibration.teachers.ensemble import FLIPS
 from edge.config import Name, decode, read_toml
 from edge.errors import ModelError
 from edge.types import Struct
 
 WEIGHTS = "weights"  # `start`: the encoder's weights that the command line names
+RELEASES = Path(__file__).parent / "releases"
 FOLDER = "folder"  # `teacher`: the transformer folder that the command line names
 
 Side = Annotated[int, Meta(ge=32, le=1024, multiple_of=32)]
@@ -88,9 +90,10 @@ class Data(Struct, frozen=True, kw_only=True):
 
 
 class Heads(Struct, frozen=True, kw_only=True):
-    """Heads trained on the finished student's frozen encoder: files of calibration/heads/."""
+    """Heads trained on the finished student's frozen encoder: files of calibration/heads/. `views` as in `add-head`."""
 
     names: tuple[str, ...] = ()
+    views: Positive = 8
 
 
 class Quantize(Struct, frozen=True, kw_only=True):
@@ -98,6 +101,12 @@ class Quantize(Struct, frozen=True, kw_only=True):
 
     method: str = "mse"
     pictures: Annotated[int, Meta(ge=16, le=4096)] = 64
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """What people say about the model, for `release`: a file of calibration/releases/."""
+
+    description: str = ""
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
@@ -111,7 +120,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     development: bool = False  # may use pictures that must not ship; release refuses the result
     data: Data = Data()
     heads: Heads = Heads()
-    quantize: Quantize = field(default_factory=Quantize)
+    quantize: Quantize = Quantize()
+    release: Release = Release()
 
     def encoder_of(self, stage: AnyStage) -> str:
         return stage.encoder or self.encoder
@@ -146,7 +156,11 @@ def _one_of(where: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def _check(recipe: Recipe, file: str) -> None:
-    _one_of(f"{file}: quantize.method", recipe.quantize.method, sorted(METHODS))
+    _one_of(f"{file}: quantize.method", recipe.quantize.method, [*METHODS, BEST])
+    for name in recipe.heads.names:
+        _one_of(f"{file}: heads.names", name, heads.names())
+    if recipe.release.description:
+        _one_of(f"{file}: release.description", recipe.release.description, [p.stem for p in RELEASES.glob("*.toml")])
     for index, stage in enumerate(recipe.stages):
         where = f"{file}: stage {stage.name}"
         earlier = recipe.stages[:index]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 from rich.progress import Progress
 
 from calibration import manifest, recipe
+from calibration.cli import add_head, quantize
 from calibration.cli.shared import console, progress_bars
-from calibration.recipe import AnyStage
+from calibration.recipe import AnyStage, Recipe
 from calibration.train import Epoch, Job, Watcher, placed
+from calibration.train.folder import MANIFEST, MODEL
 from calibration.train.whole import make
 
 
@@ -27,17 +30,41 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make a model by a recipe: every stage, then its files. Under torchrun, on every process's device."""
+    """Make a model by a recipe: train its stages, quantise, add its heads. Under torchrun, on every device."""
     cv2.setNumThreads(1)
     chosen = recipe.load(options.recipe)
     listed = manifest.read(options.manifest)
     with placed(options.device, options.threads) as place, progress_bars() as bars:
         watch = watcher(bars) if place.first else Watcher()
         job = Job(chosen, listed, options.run, options.weights, options.teacher, place, watch)
-        model = make(job, options.recipe, options.manifest)
-        if place.first:
-            console.print(f"wrote {model}")
+        make(job, options.recipe)
+    if place.first:
+        finish(chosen, options.manifest, options.run)
     return 0
+
+
+def finish(made: Recipe, pictures: Path, folder: Path) -> None:
+    """`quantize`, then `add-head` for each of the recipe's heads: what a person would type next."""
+    model = folder / MODEL
+    _command(
+        quantize, model / "fp32.onnx", model, "--manifest", folder / MANIFEST,
+        "--method", made.quantize.method, "--pictures", made.quantize.pictures,
+    )  # fmt: skip
+    development = ["--unshippable"] if made.development else []
+    for name in made.heads.names:
+        _command(
+            add_head, model, "--head", name, "--manifest", pictures, "--views", made.heads.views,
+            "--seed", made.seed, "--cache", folder / "features", *development,
+        )  # fmt: skip
+    description = f"calibration/releases/{made.release.description or 'NAME'}.toml"
+    console.print(f"wrote {model}; next: eval {model} --json > FILE, then release {description} {model} --eval FILE")
+
+
+def _command(module: ModuleType, *words: object) -> None:
+    """Another command of this folder, as if it had been typed."""
+    parser = argparse.ArgumentParser()
+    module.arguments(parser)
+    module.run(parser.parse_args([str(word) for word in words]))
 
 
 def watcher(bars: Progress) -> Watcher:

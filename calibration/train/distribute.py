@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from edge.errors import UsageError
 
 CPU = torch.device("cpu")
+PATIENCE = timedelta(hours=12)  # the others wait while the first process asks the teachers
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Place:
         if self.world == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, ids, broadcast_buffers=False)
+        return DistributedDataParallel(module, ids, forward_sync_buffers=False)
 
     def mean_(self, tensors: Iterable[Tensor]) -> None:
         """Each tensor becomes its mean over all processes."""
@@ -95,7 +97,7 @@ def placed(device: str = "auto", threads: int = 2) -> Iterator[Place]:
     if world == 1:
         yield Place(here, threads=threads)
         return
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Place(here, rank, world, threads)
     finally:

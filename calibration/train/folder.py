@@ -4,6 +4,7 @@
     RUN/run.json              revision, versions, device, digests of manifest and weights, seconds of every stage
     RUN/STAGE/checkpoint.pt   replaced in one step after every epoch
     RUN/STAGE/log.jsonl       one Epoch a line;  RUN/STAGE/curves.svg draws it
+    RUN/calibrate.jsonl       the manifest of the training pictures that calibrated it
     RUN/model/                the finished model's files
 """
 
@@ -22,7 +23,8 @@ import torch
 
 from calibration.pictures import DatasetError
 
-CHECKPOINT, LOG, CURVES, RUN = "checkpoint.pt", "log.jsonl", "curves.svg", "run.json"
+CHECKPOINT, LOG, CURVES = "checkpoint.pt", "log.jsonl", "curves.svg"
+RECIPE, RUN, MANIFEST, MODEL = "recipe.toml", "run.json", "calibrate.jsonl", "model"
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnx", "onnxruntime")
 
 

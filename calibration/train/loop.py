@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from calibration.augment import augmented
-from calibration.evaluate import overlap
+from calibration.eval.overlap import overlap
 from calibration.pictures import DatasetError, Sample
 from calibration.recipe import DistilEncoder, Stage
 from calibration.student import Student, normalised

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from calibration import encoders
+from calibration import encoders, heads
+from calibration.examples import chosen
 from calibration.manifest import Entry
 from calibration.pictures import DatasetError
 from calibration.recipe import FOLDER, WEIGHTS, DistilEncoder, Segment
@@ -24,6 +25,9 @@ def check(job: Job, pool: Pool) -> None:
     _check_given(job)
     _check_amounts(job, pool)
     _check_sizes(pool)
+    for name in job.recipe.heads.names:
+        for split in ("train", "val"):
+            chosen(job.manifest, name, heads.named(name), split, job.recipe.development)
     for stage in job.recipe.stages:
         StageFolder(job.stage_folder(stage.name), job.identity(stage, pool.digest())).checkpoint()
 

@@ -139,7 +139,7 @@ def test_soft_masks_teach(tmp_path: Path) -> None:
     truth = trained(tmp_path / "t", stage(epochs=8, distil=0.0, polyp_free=0), samples=Sources(samples))
     with torch.no_grad():
         x = torch.full((1, 3, SIDE, SIDE), -0.5)
-        assert run.average(x).mean() > truth.average(x).mean() + 1
+        assert run.average(x).mean() > truth.average(x).mean() + 0.3
 
 
 def test_a_killed_run_goes_on_to_the_bit(tmp_path: Path) -> None:
