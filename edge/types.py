@@ -379,17 +379,8 @@ class ViewChanged(Struct, frozen=True, kw_only=True, tag="view"):
     reason: str = ""
 
 
-Event = (
-    Alert
-    | AlertCleared
-    | FindingEnded
-    | LandmarkReached
-    | Judged
-    | ProcedureStarted
-    | ProcedureEnded
-    | SignalChanged
-    | ViewChanged
-)
+ProcedureEvent = ProcedureStarted | LandmarkReached | FindingEnded | Judged | ProcedureEnded
+Event = Alert | AlertCleared | ProcedureEvent | SignalChanged | ViewChanged
 
 
 class Message(Struct, frozen=True, kw_only=True):
