@@ -8,6 +8,7 @@ one: what moves or covers one does the same to the other. They may write in plac
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,23 +20,42 @@ Pair = tuple[Picture, Picture]
 Step = Callable[[Generator, Picture, Picture], Pair]
 
 
-def warp(rng: Generator, picture: Picture, mask: Picture, side: int) -> Pair:
+@dataclass(frozen=True)
+class Strength:
+    """How far a view may go from its picture."""
+
+    reach: float  # of zoom and shift, 1: as far as they go
+    turned: float  # share of views at any angle; the others stand nearly upright
+    often: float  # of each step's probability
+
+
+WILD, CALM = Strength(1.0, 0.6, 1.0), Strength(0.4, 0.18, 0.5)
+
+
+def _bytes(pixels: object) -> Picture:
+    """What OpenCV made of uint8 pictures: such a picture, which its types do not say."""
+    return np.asarray(pixels, np.uint8)
+
+
+def warp(rng: Generator, picture: Picture, mask: Picture, side: int, strength: Strength = WILD) -> Pair:
     """Flip, turn, zoom, stretch and shift in one resampling, from any square size to `side`."""
-    zoom = np.exp(rng.uniform(np.log(0.65), np.log(1.5)))
+    zoom = np.exp(rng.uniform(np.log(0.65), np.log(1.5)) * strength.reach)
     stretch = np.exp(rng.uniform(-0.22, 0.22))
-    angle = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.1)
+    angle = rng.uniform(-np.pi, np.pi) if rng.random() < strength.turned else rng.normal(0, 0.1)
     flip = rng.choice((-1.0, 1.0))
     source = picture.shape[0]
     scale = side / source * zoom
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag([flip * scale * stretch, scale / stretch])
-    shift = rng.uniform(-0.15, 0.15, 2) * side * max(1.0, zoom)
+    shift = rng.uniform(-0.15, 0.15, 2) * strength.reach * side * max(1.0, zoom)
     offset = side / 2 + shift - turn @ np.full(2, source / 2)
     matrix = np.column_stack([turn, offset])
     border = cv2.BORDER_CONSTANT if rng.random() < 0.6 else cv2.BORDER_REFLECT_101
-    picture = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=border)
-    mask = cv2.warpAffine(mask, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=border)
-    return picture, mask
+
+    def moved(pixels: Picture) -> Picture:
+        return _bytes(cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=border))
+
+    return moved(picture), moved(mask)
 
 
 def colour(rng: Generator, picture: Picture, mask: Picture) -> Pair:
@@ -45,26 +65,26 @@ def colour(rng: Generator, picture: Picture, mask: Picture) -> Pair:
     gamma = np.exp(rng.normal(0, 0.22))
     lift = rng.normal(0, 0.03)
     table = np.clip((ramp[:, None] ** gamma) * gains + lift, 0, 1)
-    picture = cv2.LUT(picture, (table[None] * 255).astype(np.uint8))
+    picture = _bytes(cv2.LUT(picture, (table[None] * 255).astype(np.uint8)))
     if rng.random() < 0.5:
         luma = np.tile([[0.299, 0.587, 0.114]], (3, 1))
         saturation = np.exp(rng.normal(0, 0.25))
         hue = np.eye(3) + rng.normal(0, 0.04, (3, 3))
-        picture = cv2.transform(picture, (luma + saturation * (np.eye(3) - luma)) @ hue)
+        picture = _bytes(cv2.transform(picture, (luma + saturation * (np.eye(3) - luma)) @ hue))
     return picture, mask
 
 
 def blur(rng: Generator, picture: Picture, mask: Picture) -> Pair:
     """Out of focus, or motion along a random direction."""
     if rng.random() < 0.5:
-        return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 2.2)), mask
+        return _bytes(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 2.2))), mask
     length = int(rng.integers(3, 12))
     kernel = np.zeros((length, length), np.float32)
     angle = rng.uniform(0, np.pi)
     centre, reach = length / 2 - 0.5, length / 2
     dx, dy = np.cos(angle) * reach, np.sin(angle) * reach
     cv2.line(kernel, (round(centre - dx), round(centre - dy)), (round(centre + dx), round(centre + dy)), 1.0)
-    return cv2.filter2D(picture, -1, kernel / max(kernel.sum(), 1.0)), mask
+    return _bytes(cv2.filter2D(picture, -1, kernel / max(kernel.sum(), 1.0))), mask
 
 
 def compress(rng: Generator, picture: Picture, mask: Picture) -> Pair:
@@ -77,8 +97,8 @@ def coarsen(rng: Generator, picture: Picture, mask: Picture) -> Pair:
     """A feed of fewer pixels than the model's."""
     side = picture.shape[0]
     small = int(side * rng.uniform(0.4, 0.8))
-    picture = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
-    return cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR), mask
+    picture = _bytes(cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA))
+    return _bytes(cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)), mask
 
 
 def noise(rng: Generator, picture: Picture, mask: Picture) -> Pair:
@@ -175,12 +195,37 @@ STEPS: tuple[tuple[float, Step], ...] = (
 BLACKENED = 0.25  # share of samples whose burnt-in corners are blackened
 
 
-def augmented(rng: Generator, picture: Picture, mask: Picture, side: int) -> Pair:
-    """One random view of a sample at side × side. The inputs are left as they are."""
+def grafted(rng: Generator, picture: Picture, mask: Picture, donor: Pair) -> Pair:
+    """Another picture's polyp on this wall: its colours moved most of the way to the wall's, its edge feathered.
+
+    All (S, S, ...), warped already. A donor whose polyp is out of its picture, or would land in the black outside the
+    field, changes nothing.
+    """
+    giver, given = donor
+    truth = np.ascontiguousarray(given[..., 0]) if given.ndim == 3 else given
+    inside = truth > 127
+    if not 0.004 < inside.mean() < 0.3:
+        return picture, mask
+    feather = rng.uniform(1.5, 4.0)
+    ring = (cv2.dilate(truth, np.ones((25, 25), np.uint8)) > 127) & ~inside
+    here, there = picture[ring], giver[ring]
+    if len(here) < 20 or here.mean() < 25:
+        return picture, mask
+    share = cv2.GaussianBlur(cv2.dilate(truth, np.ones((5, 5), np.uint8)), (0, 0), feather)[..., None] / 255.0
+    moved = np.clip(giver + (here.mean(0) - there.mean(0)) * rng.uniform(0.6, 1.0), 0, 255)
+    return (picture * (1 - share) + moved * share).astype(np.uint8), np.maximum(mask, given)
+
+
+def augmented(
+    rng: Generator, picture: Picture, mask: Picture, side: int, strength: Strength = WILD, donor: Pair | None = None
+) -> Pair:
+    """One random view of a sample at side × side, with a donor's polyp where one is given. Inputs stay as they are."""
     if rng.random() < BLACKENED:  # as every polyp-free picture is, or a black corner would mean "no polyp"
         picture, mask = without_burnt_in(picture), without_burnt_in(mask)
-    picture, mask = warp(rng, picture, mask, side)
+    picture, mask = warp(rng, picture, mask, side, strength)
+    if donor is not None:
+        picture, mask = grafted(rng, picture, mask, warp(rng, *donor, side, strength))
     for probability, step in STEPS:
-        if rng.random() < probability:
+        if rng.random() < probability * strength.often:
             picture, mask = step(rng, picture, mask)
     return picture, mask

@@ -66,6 +66,8 @@ class Segment(Stage, frozen=True, kw_only=True, tag_field="kind", tag="segment")
     sides: tuple[Side, ...] = (256,)  # the teachers see every picture at each of these
     flips: tuple[str, ...] = ("none", "across")
     distil: Share = 0.0  # the soft masks' share of the loss
+    graft: Share = 0.0  # share of views that another picture's polyp is put into
+    calm_epochs: Count = 0  # the last epochs see milder views, and no grafts
 
 
 class DistilEncoder(Stage, frozen=True, kw_only=True, tag_field="kind", tag="distil-encoder"):

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from calibration.augment import augmented
+from calibration import augment
 from calibration.eval.overlap import overlap
 from calibration.pictures import DatasetError, Sample
-from calibration.recipe import DistilEncoder, Stage
+from calibration.recipe import DistilEncoder, Segment, Stage
 from calibration.student import Student, normalised
 from calibration.train.distribute import CPU, Place
 from calibration.train.folder import Epoch, StageFolder
@@ -57,21 +56,37 @@ class Sources:
         return [chosen[i] for i in rng.permutation(len(chosen))]
 
 
-def view(sample: Sample, stage: Stage, epoch: int, index: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _pair(sample: Sample) -> augment.Pair:
+    return sample.picture, np.dstack([sample.mask, sample.mask if sample.soft is None else sample.soft])
+
+
+def view(sample: Sample, stage: Stage, epoch: int, index: int, donors: Sequence[Sample] = ()) -> augment.Pair:
     """The sample as the net sees it this time: picture uint8 (S, S, 3), targets uint8 (S/2, S/2, 2), true and soft.
 
-    Where no teacher was asked, the soft mask is the true one. `index`: the sample's place in the epoch's order.
+    Where no teacher was asked, the soft mask is the true one. `index`: the sample's place in the epoch's order;
+    `donors`: whose polyps may be grafted.
     """
     views = stage.views if isinstance(stage, DistilEncoder) else 0
     turn = (epoch % views, zlib.crc32(sample.name.encode())) if views else (epoch, index)
     rng = np.random.default_rng((stage.seed, *turn))
-    masks = np.dstack([sample.mask, sample.mask if sample.soft is None else sample.soft])
-    picture, masks = augmented(rng, sample.picture, masks, stage.side)
-    return picture, cv2.resize(masks, (stage.side // 2,) * 2, interpolation=cv2.INTER_AREA)
+    segment = stage if isinstance(stage, Segment) else None
+    calm = segment is not None and epoch >= stage.epochs - segment.calm_epochs
+    donor = None
+    if segment and donors and segment.graft and not calm and rng.random() < segment.graft:
+        donor = _pair(donors[int(rng.integers(0, len(donors)))])
+    picture, masks = augment.augmented(rng, *_pair(sample), stage.side, augment.CALM if calm else augment.WILD, donor)
+    halved = cv2.resize(masks, (stage.side // 2,) * 2, interpolation=cv2.INTER_AREA)
+    return picture, np.asarray(halved, np.uint8)
 
 
 def batches(
-    samples: Sequence[Sample], stage: Stage, epoch: int, maker: Executor, place: Place, ahead: int = 1
+    samples: Sequence[Sample],
+    donors: Sequence[Sample],
+    stage: Stage,
+    epoch: int,
+    maker: Executor,
+    place: Place,
+    ahead: int = 1,
 ) -> Iterator[Batch]:
     """This process's share of every batch: (pictures uint8 (N, 3, S, S), targets uint8 (N, 2, S/2, S/2)).
 
@@ -80,7 +95,7 @@ def batches(
     share = stage.batch // place.world
 
     def make(start: int) -> Batch:
-        views = [view(samples[i], stage, epoch, i) for i in range(start, start + share)]
+        views = [view(samples[i], stage, epoch, i, donors) for i in range(start, start + share)]
         pictures, targets = (torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) for part in zip(*views, strict=True))
         return pictures, targets
 
@@ -223,7 +238,7 @@ class Run:
             worker.train()
             for part in worker.frozen(self.stage.frozen):
                 part.eval()
-        made = batches(order, self.stage, self.done, maker, self.place, self._ahead)
+        made = batches(order, self.sources.polyps, self.stage, self.done, maker, self.place, self._ahead)
         for index, batch in enumerate(made):
             step = self.done * self.steps + index
             self._set_rate(step)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from calibration import encoders
-from calibration.pictures import Sample
+from calibration.pictures import Picture
 from calibration.recipe import FOLDER, WEIGHTS, AnyStage, DistilEncoder, Segment
 from calibration.student import Student, normalised
 from calibration.teachers import transformer
@@ -99,27 +99,23 @@ def _features(job: Job, stage: DistilEncoder) -> Features:
 
 
 def _with_soft_masks(job: Job, stage: Segment, sources: Sources) -> Sources:
-    """What the teachers say of every picture with a polyp, asked once. That a picture shows none needs no opinion."""
+    """What the teachers say of every polyp picture, asked once. That a picture shows none, and where the phantom's
+    polyps are, needs no opinion."""
     if not stage.teachers:
         return sources
     nets = [trained(job.checkpoint(name)).to(job.place.device) for name in stage.teachers]
-
-    def asked(samples: list[Sample]) -> list[Sample]:
-        bearing = [index for index, sample in enumerate(samples) if sample.mask.any()]
-        masks = soft_masks(
-            nets,
-            [samples[index] for index in bearing],
-            stage.sides,
-            stage.flips,
-            job.folder / "soft",
-            lambda done, count: job.watch.progress(f"{stage.name}: asking the teachers", done, count),
-        )
-        for index, mask in zip(bearing, masks, strict=True):
-            samples[index] = replace(samples[index], soft=mask)
-        return samples
-
+    asked = f"{stage.name}: asking the teachers"
+    masks: list[Picture] = []
     for turn in (True, False):  # the first process asks, the others then find the answers on disk
         if job.place.first == turn:
-            sources = replace(sources, polyps=asked(list(sources.polyps)), phantom=asked(list(sources.phantom)))
+            masks = soft_masks(
+                nets,
+                sources.polyps,
+                stage.sides,
+                stage.flips,
+                job.folder / "soft",
+                lambda done, count: job.watch.progress(asked, done, count),
+            )
         job.place.wait()
-    return sources
+    polyps = [replace(sample, soft=mask) for sample, mask in zip(sources.polyps, masks, strict=True)]
+    return replace(sources, polyps=polyps)

@@ -113,6 +113,14 @@ def test_a_soft_mask_moves_with_its_mask() -> None:
         assert np.abs(soft - true / 5).max() <= 2
 
 
+def test_a_graft_puts_a_polyp_where_there_was_none() -> None:
+    (wall,), donors = drawn(1, 1, polyps=False), drawn(4)
+    free = stage(graft=1.0, calm_epochs=1)
+    seen = [view(wall, free, 0, index, donors)[1][..., 0].any() for index in range(20)]
+    assert sum(seen) > 5
+    assert not any(view(wall, free, free.epochs - 1, index, donors)[1].any() for index in range(20))  # calm
+
+
 def test_a_soft_mask_changes_nothing_of_picture_and_mask() -> None:
     (sample,) = drawn(1)
     for index in range(10):
