@@ -18,7 +18,9 @@ DRAWS, SEED = 1000, 20
 FEWEST_GROUPS = 5
 TAILS = (2.5, 97.5)  # percentiles: a 95 % interval
 
-Weights = NDArray[np.float64]  # (pictures,): how often each is in a set
+AT_ONCE = 100  # draws worked on together: a table of draws by pictures can be large
+
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # one value for each set: (sets, ...) to (sets,)
 
 
 class Figure(NamedTuple):
@@ -56,15 +58,16 @@ class Resampler:
         tops, bottoms = self.sums(above), self.sums(below)
         return _figure(float(np.sum(above)) / total, tops[bottoms > 0] / bottoms[bottoms > 0])
 
-    def of_sums(self, values: ArrayLike, figure: Callable[[NDArray[np.float64]], float]) -> Figure:
-        """`figure` of the sums of values (pictures, ...): of a confusion matrix, of a table of bins."""
-        point = figure(np.asarray(values, np.float64).sum(0))
-        return _figure(point, np.array([figure(drawn) for drawn in self.sums(values)]))
+    def of_sums(self, values: ArrayLike, figure: Statistic) -> Figure:
+        """`figure` of the sum of values (pictures, ...): of a confusion matrix, of a table of bins."""
+        point = figure(np.asarray(values, np.float64).sum(0)[None])
+        return _figure(float(point[0]), figure(self.sums(values)))
 
-    def weighted(self, figure: Callable[[Weights], float]) -> Figure:
-        """`figure` of how often each picture is in the set; 1 each for the set itself."""
-        point = figure(np.ones(len(self._index)))
-        return _figure(point, np.array([figure(count[self._index]) for count in self._counts]))
+    def weighted(self, figure: Statistic) -> Figure:
+        """`figure` of how often each picture is in the set (sets, pictures); 1 each for the set itself."""
+        point = figure(np.ones((1, len(self._index))))
+        parts = np.array_split(self._counts, max(1, len(self._counts) // AT_ONCE))
+        return _figure(float(point[0]), np.concatenate([figure(counts[:, self._index]) for counts in parts]))
 
 
 def _figure(value: float, draws: NDArray[np.float64]) -> Figure:

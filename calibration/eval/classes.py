@@ -1,6 +1,7 @@
-"""The heads that name something: what they said against what is true, by scikit-learn's formulas.
+"""The heads that name something: what they said against what is true.
 
-A class that is not in the set takes no part in means over classes. Every figure comes with a bootstrap interval.
+All figures are functions of confusion matrices, a thousand at once for the intervals; scikit-learn's, which take one
+list of labels at a time, are what the tests compare them with. A class that is not in the set takes no part in means.
 """
 
 from __future__ import annotations
@@ -10,19 +11,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score, matthews_corrcoef, recall_score
 
 from calibration.eval import reliability
-from calibration.eval.bootstrap import Figure, Resampler, Weights
+from calibration.eval.bootstrap import Resampler
 from calibration.eval.segmentation import Report, flat
 from edge.errors import ModelError
 from edge.heads import ordinal, softmax
 from edge.types import ModelHead
 
-DRAWS = 300  # of the bootstrap: each draw asks scikit-learn five times
 READERS = {"classify": softmax, "ordinal": ordinal.probabilities}  # kinds of heads that name something
 
-Labels = NDArray[np.intp]
+Counts = NDArray[np.float64]  # confusion matrices (..., K, K): true by row, said by column
+Values = NDArray[np.float64]
 
 
 def probabilities(logits: NDArray[Any], head: ModelHead) -> list[float]:
@@ -35,76 +35,80 @@ def probabilities(logits: NDArray[Any], head: ModelHead) -> list[float]:
     return said
 
 
-def balanced_accuracy(true: Labels, found: Labels, weights: Weights) -> float:
+def balanced_accuracy(counts: Counts) -> Values:
     """Mean recall of the classes that are there."""
-    return _known(recall_score(true, found, labels=_present(true, weights), average="macro", sample_weight=weights))
+    return _mean(_shares(_hits(counts), counts.sum(-1)))
 
 
-def macro_f1(true: Labels, found: Labels, weights: Weights) -> float:
-    """Mean F1 of the classes that are there or were said to be."""
-    there = sorted({*_present(true, weights), *_present(found, weights)})
-    return _known(f1_score(true, found, labels=there, average="macro", zero_division=0.0, sample_weight=weights))
+def f1(counts: Counts) -> Values:
+    """F1 of each class (..., K); NaN for one that neither is there nor was said."""
+    return _shares(2 * _hits(counts), counts.sum(-1) + counts.sum(-2))
 
 
-def matthews(true: Labels, found: Labels, weights: Weights) -> float:
-    """Matthews' correlation of many classes (Gorodkin's R_K)."""
-    return _known(matthews_corrcoef(true, found, sample_weight=weights))
+def macro_f1(counts: Counts) -> Values:
+    """Mean F1 of the classes that are there or were said."""
+    return _mean(f1(counts))
 
 
-def weighted_kappa(true: Labels, found: Labels, weights: Weights) -> float:
-    """Quadratically weighted kappa; NaN where all is one label, for chance then explains everything."""
-    if len({*_present(true, weights), *_present(found, weights)}) < 2:
-        return float("nan")
-    places = np.arange(max(true.max(), found.max()) + 1)  # all of them: the weights are distances of places
-    return _known(cohen_kappa_score(true, found, labels=places, weights="quadratic", sample_weight=weights))
+def matthews(counts: Counts) -> Values:
+    """Matthews' correlation of many classes (Gorodkin 2004, R_K); 0 where all is one class."""
+    true, said, total = counts.sum(-1), counts.sum(-2), counts.sum((-1, -2))
+    above = total * _hits(counts).sum(-1) - (true * said).sum(-1)
+    below = np.sqrt((total**2 - (true**2).sum(-1)) * (total**2 - (said**2).sum(-1)))
+    return np.nan_to_num(_shares(above, below))
 
 
-Measure = Callable[[Labels, Labels, Weights], float]
-FIGURES: dict[str, Measure] = {
+def weighted_kappa(counts: Counts) -> Values:
+    """Quadratically weighted kappa (Cohen 1968); NaN where all is one class, for chance then explains everything."""
+    places = np.arange(counts.shape[-1])
+    distance = (places[:, None] - places) ** 2
+    chance = counts.sum(-1)[..., :, None] * counts.sum(-2)[..., None, :]
+    observed = (distance * counts).sum((-1, -2)) * counts.sum((-1, -2))
+    return 1 - _shares(observed, (distance * chance).sum((-1, -2)))
+
+
+def _hits(counts: Counts) -> Values:
+    return np.diagonal(counts, axis1=-2, axis2=-1)
+
+
+def _shares(part: Values, whole: Values) -> Values:
+    """NaN where there is nothing to have a share of."""
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0), np.float64)
+
+
+def _mean(of_classes: Values) -> Values:
+    known = np.isfinite(of_classes)
+    return _shares(np.where(known, of_classes, 0.0).sum(-1), known.sum(-1))
+
+
+FIGURES: dict[str, Callable[[Counts], Values]] = {
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,
     "mcc": matthews,
 }
-ORDINAL: dict[str, Measure] = {"qwk": weighted_kappa}
+ORDINAL: dict[str, Callable[[Counts], Values]] = {"qwk": weighted_kappa}
 
 
 def report(head: ModelHead, said: NDArray[np.float64], true: Sequence[int], groups: Sequence[str]) -> Report:
     """The figures of one head. `said` (N, K): probabilities; `true`: the right label's place for each."""
-    draws = Resampler(groups, DRAWS)
+    draws = Resampler(groups)
     truth, found = np.asarray(true, np.intp), np.asarray(said.argmax(1), np.intp)
-    places = range(len(head.labels))
+    count = len(head.labels)
+    each = np.zeros((len(truth), count, count))  # every picture's own confusion matrix: true by row, said by column
+    each[np.arange(len(truth)), truth, found] = 1.0
     wanted = {**FIGURES, **(ORDINAL if head.kind == "ordinal" else {})}
-
-    def drawn(figure: Measure) -> Figure:
-        return draws.weighted(lambda weights: figure(truth, found, weights))
-
     confidence = said[np.arange(len(found)), found]
     tables = [reliability.table([c], [t == f]) for c, t, f in zip(confidence, truth, found, strict=True)]
     figures: Report = {"n": len(truth), "labels": head.labels}
     for name, figure in wanted.items():
-        figures |= flat(name, drawn(figure))
-    figures["f1"] = {label: flat("f1", drawn(_of_class(place))) for place, label in enumerate(head.labels)}
-    figures["confusion"] = confusion_matrix(truth, found, labels=places).tolist()  # rows: true, columns: said
+        figures |= flat(name, draws.of_sums(each, figure))
+    figures["f1"] = {label: flat("f1", draws.of_sums(each, _f1_of(place))) for place, label in enumerate(head.labels)}
+    figures["confusion"] = each.sum(0).astype(int).tolist()
     figures |= flat("ece", draws.of_sums(tables, reliability.expected_error))
     figures["reliability"] = [list(row) for row in reliability.diagram(np.sum(tables, 0))]
     figures["interval_draws"] = draws.unit
     return figures
 
 
-def _of_class(place: int) -> Measure:
-    """F1 of one class; NaN where it neither is nor was said."""
-
-    def figure(true: Labels, found: Labels, weights: Weights) -> float:
-        is_it, said_it = (true == place).astype(float), (found == place).astype(float)
-        both, either = float(weights @ (is_it * said_it)), float(weights @ (is_it + said_it))
-        return 2 * both / either if either else float("nan")
-
-    return figure
-
-
-def _present(labels: Labels, weights: Weights) -> list[int]:
-    return sorted(set(labels[weights > 0].tolist()))
-
-
-def _known(value: Any) -> float:
-    return float(value)
+def _f1_of(place: int) -> Callable[[Counts], Values]:
+    return lambda counts: f1(counts)[..., place]

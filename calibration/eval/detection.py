@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import average_precision_score
+from numpy.typing import NDArray
 
-from calibration.eval.bootstrap import Weights
 from calibration.eval.overlap import box_iou
 from calibration.pictures import Picture
 from edge.cli.scoring import MIN_IOU
@@ -120,21 +119,20 @@ def sensitivity_at(curve: Sequence[Point], false_per_picture: float) -> float | 
 
 
 def average_precision(
-    marks: Sequence[Mark], of_picture: Sequence[int], lesions: Weights, weights: Weights | None = None
-) -> float:
-    """Area under precision over recall, step by step, of all marks by score. NaN without lesions.
+    marks: Sequence[Mark], of_picture: Sequence[int], lesions: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Area under precision over recall, step by step and not interpolated, of all marks by score; NaN without lesions.
 
-    `of_picture`: each mark's picture; `lesions` (pictures,): how many each has; `weights` (pictures,): how often each
-    counts. scikit-learn measures recall against the lesions that were found at all, hence the last factor.
+    `of_picture`: each mark's picture; `lesions` (pictures,): how many each has; `weights` (sets, pictures): how often
+    each picture counts. One value for each set. Marks of one score are one step.
     """
-    each = np.ones(len(lesions)) if weights is None else weights
-    known = float(lesions @ each)
-    if known == 0:
-        return float("nan")
-    of_mark = each[np.asarray(of_picture, np.intp)] if len(of_picture) else np.zeros(0)
-    right = np.array([mark.right for mark in marks], bool)
-    found = float(of_mark[right].sum()) if marks else 0.0
-    if found == 0:
-        return 0.0
-    scores = [mark.score for mark in marks]
-    return float(average_precision_score(right, scores, sample_weight=of_mark)) * found / known
+    known = weights @ lesions
+    order = np.argsort([-mark.score for mark in marks], kind="stable")
+    scores = np.array([marks[place].score for place in order])
+    of_mark = weights[:, np.asarray(of_picture, np.intp)[order]] if marks else np.zeros((len(weights), 0))
+    right = of_mark * np.array([marks[place].right for place in order], np.float64)
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # of the marks of one score
+    found, made = right.cumsum(1)[:, last], of_mark.cumsum(1)[:, last]
+    precision = np.divide(found, made, out=np.zeros_like(found), where=made > 0)
+    area = (np.diff(found, axis=1, prepend=0.0) * precision).sum(1)
+    return np.asarray(np.divide(area, known, out=np.full(len(weights), np.nan), where=known > 0), np.float64)

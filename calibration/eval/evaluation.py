@@ -1,4 +1,4 @@
-"""One model, all its encodings, on whatever it is asked to be judged by. Every result has the same three keys:
+"""One model, all its encodings, on whatever it is asked to be judged by. Every result has the same keys:
 
 {"dataset": NAME, "n": pictures or frames, "encodings": {"fp32" | "int8_cpu" | "int8_trt": {figures}}}
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from calibration import fuse
+from calibration.build import head_of
 from calibration.eval import files, video, walk
 from calibration.eval.failures import Failure
 from calibration.eval.runner import FILES, POLYP, opened
@@ -44,10 +46,10 @@ class Result:
 
 
 class Evaluation:
-    """A model folder, opened. `say` is told what is left out, and why."""
+    """A model folder, opened. `command` is what a person would type for that one result."""
 
     def __init__(self, folder: Path, pipeline: str, say: Say, threads: int = 1) -> None:
-        """Raises ModelError, UsageError (no such pipeline), ConfigError."""
+        """`say` is told what is left out. Raises ModelError, ConfigError, UsageError (no such pipeline)."""
         self.folder, self._say = folder, say
         self.runners = opened(folder, threads)
         missing = [f"{file} ({name})" for name, file in FILES.items() if name not in self.runners]
@@ -64,7 +66,13 @@ class Evaluation:
         self.judge = Judge(self.runners, segment_of(self._pipeline, self.outputs), self._named)
 
     def pictures(
-        self, subject: Subject, progress: Progress, *, robustness: bool = False, teacher: Teacher | None = None
+        self,
+        command: str,
+        subject: Subject,
+        progress: Progress,
+        *,
+        robustness: bool = False,
+        teacher: Teacher | None = None,
     ) -> Result:
         """A set of pictures: segmentation, naming heads, videos where the pictures are frames of some."""
         for head in self.judge.check(subject):
@@ -77,16 +85,16 @@ class Evaluation:
             for name, rows in self.judge.robustness(subject, progress).items():
                 encodings[name]["robustness"] = rows
         failures = walk.worst(walks, subject, self.runners, WORST)
-        return Result(_result(subject.name, len(subject.cases), encodings), failures)
+        return Result(self._result(command, subject.name, len(subject.cases), encodings), failures)
 
-    def video(self, name: str, path: Path, truth: KnownClip, progress: Progress) -> Result:
+    def video(self, command: str, name: str, path: Path, truth: KnownClip, progress: Progress) -> Result:
         """A video file at the shipped operating point, and the curve behind it."""
         seen = video.watched(path, self.runners, self._heads(), truth, progress)
         encodings = {encoding: video.report(encoding, [clip], self._rules) for encoding, clip in seen.items()}
-        return Result(_result(name, next(iter(encodings.values()))["frames"], encodings))
+        return Result(self._result(command, name, next(iter(encodings.values()))["frames"], encodings))
 
-    def speed(self) -> Result:
-        return Result(_result("speed", files.ROUNDS, files.speed(self.folder, self.runners)))
+    def speed(self, command: str) -> Result:
+        return Result(self._result(command, "speed", files.ROUNDS, files.speed(self.folder, self.runners)))
 
     def _clips(self, subject: Subject, progress: Progress) -> dict[str, Report]:
         clips = subject.clips
@@ -95,19 +103,19 @@ class Evaluation:
         seen = [video.watched_frames(frames, self.runners, self._heads(), progress) for frames in clips.values()]
         return {name: video.report(name, [clip[name] for clip in seen], self._rules) for name in self.runners}
 
+    def _result(self, command: str, name: str, n: int, encodings: dict[str, Report]) -> Report:
+        digests = {encoding: runner.sha256 for encoding, runner in self.runners.items()}
+        return {"dataset": name, "n": n, "command": command, "files": digests, "encodings": encodings}
+
     def _heads(self) -> Heads:
         return open_all(self._pipeline.heads, self.outputs, self._named)
 
 
-def _result(name: str, n: int, encodings: dict[str, Report]) -> Report:
-    return {"dataset": name, "n": n, "encodings": encodings}
-
-
 def named_heads(folder: Path) -> list[ModelHead]:
-    """`[[heads]]` of the folder's model.toml; none where a folder has only the ONNX files."""
+    """`[[heads]]` of the folder's model.toml; of a build that is not released yet, what `add-head` wrote."""
     toml = folder / "model.toml"
     if not toml.is_file():
-        return []
+        return [head_of(record) for record in fuse.records(folder)]
     table = {"heads": read_toml(toml, ModelError).get("heads", [])}
     return decode(table, _Heads, str(toml), error=ModelError).heads
 

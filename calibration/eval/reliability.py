@@ -20,10 +20,14 @@ def table(probabilities: ArrayLike, truth: ArrayLike) -> Table:
     return np.stack([np.bincount(place, weights, BINS) for weights in (np.ones_like(p), p, t)], 1)
 
 
-def expected_error(bins: Table) -> float:
-    """ECE: mean distance between said and true, each bin weighted by how much fell into it. NaN when nothing did."""
-    total = bins[:, 0].sum()
-    return float(np.abs(bins[:, 1] - bins[:, 2]).sum() / total) if total else float("nan")
+def expected_error(bins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ECE of tables (..., BINS, 3): mean distance between said and true, each bin weighted by how much fell into it.
+
+    NaN where nothing did.
+    """
+    total = bins[..., 0].sum(-1)
+    off = np.abs(bins[..., 1] - bins[..., 2]).sum(-1)
+    return np.asarray(np.divide(off, total, out=np.full(np.shape(total), np.nan), where=total > 0), np.float64)
 
 
 def diagram(bins: Table) -> list[tuple[float, float, int]]:

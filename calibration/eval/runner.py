@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from collections.abc import Mapping
@@ -39,9 +40,12 @@ class Runner:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
         try:
+            source = model if isinstance(model, bytes) else model.read_bytes()
+            self.sha256 = hashlib.sha256(source).hexdigest()
             self.session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except OSError as exc:
+            raise ModelError(f"{self.name}: cannot be run: {exc.strerror}") from exc
         except Exception as exc:  # ONNX Runtime raises a dozen kinds, without a common parent
             raise ModelError(f"{self.name}: cannot be run: {exc}") from exc
         self.input, *others = (_spec(node) for node in self.session.get_inputs())

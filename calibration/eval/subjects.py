@@ -65,7 +65,7 @@ def of_dataset(layout: str, root: Path, split: str | None = None) -> Subject:
     entries = _of_split(datasets.scan(layout, root), split)
     if not entries:
         raise DatasetError(f"{root}: {layout} has no pictures{f' of split {split}' if split else ''} to judge")
-    by_boxes = any(entry.boxes for entry in entries) and not any(entry.mask for entry in entries)
+    by_boxes = any(entry.boxes or entry.frame >= 0 for entry in entries) and not any(entry.mask for entry in entries)
     return Subject(layout, tuple(_case(entry, root, by_boxes) for entry in entries))
 
 
@@ -89,7 +89,7 @@ def _case(entry: Entry, root: Path, by_boxes: bool) -> Case:
         group=_wall(entry) if drawn else entry.group,
         load=partial(_loaded, entry, root),
         masked=not by_boxes and (bool(entry.mask) or entry.polyp_free or drawn),
-        boxes=entry.boxes if by_boxes else None,
+        boxes=entry.boxes if by_boxes and (entry.boxes or entry.polyp_free) else None,
         lesions=entry.lesions,
         labels=entry.labels,
         frame=entry.frame,

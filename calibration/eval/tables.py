@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +12,7 @@ from calibration.eval.segmentation import SIZES, Report
 
 # Row's words, JSON key, and how the number is written.
 SHARE, COUNT, RATE, MS = "{:.3f}", "{:.0f}", "{:.2f}", "{:.0f} ms"
+LINE = "\n"  # between a figure and its interval: three encodings fit a narrow terminal
 Row = tuple[str, str, str]
 PICTURES: tuple[Row, ...] = (
     ("mean Dice, pictures with polyps", "dice", SHARE),
@@ -57,25 +58,37 @@ HEAD: tuple[Row, ...] = (
 Encodings = Mapping[str, Report]
 
 
-def tables_of(result: Report) -> list[Table]:
-    """All tables of one result, as `report` makes it."""
+def parts_of(result: Report) -> Iterator[tuple[str, Encodings, tuple[Row, ...]]]:
+    """The simple tables of one result: what it is about, figures by encoding, and rows."""
     encodings: Encodings = result["encodings"]
     first = next(iter(encodings.values()))
-    title = f"{result['dataset']} ({result['n']})"
-    found = [_table(title, encodings, rows) for rows in (PICTURES, VIDEO, SPEED) if rows[0][1] in first]
-    if "by_size" in first:
-        found.append(_sizes(f"{title}: by polyp size, share of the picture", encodings))
+    for rows in (PICTURES, VIDEO, SPEED):
+        if rows[0][1] in first:
+            yield "", encodings, rows
     if "video" in first:
-        found.append(_table(f"{title}: as videos", {n: e["video"] for n, e in encodings.items()}, VIDEO))
+        yield "as videos", {name: report["video"] for name, report in encodings.items()}, VIDEO
     for head in first.get("heads", {}):
-        of_head = {name: encoding["heads"][head] for name, encoding in encodings.items()}
-        found += [_head(f"{title}: {head}", of_head), _confusion(f"{title}: {head}", of_head)]
+        yield head, {name: report["heads"][head] for name, report in encodings.items()}, HEAD
+
+
+def tables_of(result: Report) -> list[Table]:
+    """All tables of one result, as `evaluation` makes it."""
+    encodings: Encodings = result["encodings"]
+    first = next(iter(encodings.values()))
+    name = f"{result['dataset']} ({result['n']})"
+    found = [_table(f"{name}: {part}" if part else name, of_part, rows) for part, of_part, rows in parts_of(result)]
+    if "by_size" in first:
+        found.append(_sizes(f"{name}: by polyp size, share of the picture", encodings))
+    for head in first.get("heads", {}):
+        of_head = {encoding: report["heads"][head] for encoding, report in encodings.items()}
+        found += [_labels(f"{name}: {head}, F1 of each label", of_head), _confusion(f"{name}: {head}", of_head)]
     if "robustness" in first:
-        found.append(_robustness(f"{title}: Dice when pictures are worse", encodings))
+        found.append(_robustness(f"{name}: Dice when pictures are worse", encodings))
     return found
 
 
-def _cell(report: Report, key: str, form: str) -> str:
+def cell(report: Report, key: str, form: str, between: str = " ") -> str:
+    """A figure and its interval, `between` them a blank or a new line."""
     value = report.get(key)
     if value is None:
         return "–"
@@ -83,12 +96,12 @@ def _cell(report: Report, key: str, form: str) -> str:
     if interval is None:
         return form.format(value)
     low, high = (form.format(bound) for bound in interval)
-    return f"{form.format(value)}  [{low}, {high}]"
+    return f"{form.format(value)}{between}[{low}, {high}]"
 
 
 def _headed(title: str, words: str, names: Mapping[str, Any]) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column(words)
+    table.add_column(words, min_width=20)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -98,7 +111,7 @@ def _table(title: str, encodings: Encodings, rows: tuple[Row, ...]) -> Table:
     table = _headed(title, "with 95 % intervals", encodings)
     for words, key, form in rows:
         if any(report.get(key) is not None for report in encodings.values()):
-            table.add_row(words, *(_cell(report, key, form) for report in encodings.values()))
+            table.add_row(words, *(cell(report, key, form, LINE) for report in encodings.values()))
     return table
 
 
@@ -112,14 +125,16 @@ def _sizes(title: str, encodings: Encodings) -> Table:
         ):
             reports = {encoding: report["by_size"][name] for encoding, report in encodings.items()}
             number = next(iter(reports.values()))[count]
-            table.add_row(f"{bounds}: {number} {words}", *(_cell(report, key, SHARE) for report in reports.values()))
+            table.add_row(
+                f"{bounds}: {number} {words}", *(cell(report, key, SHARE, LINE) for report in reports.values())
+            )
     return table
 
 
-def _head(title: str, encodings: Encodings) -> Table:
-    table = _table(title, encodings, HEAD)
+def _labels(title: str, encodings: Encodings) -> Table:
+    table = _headed(title, "label", encodings)
     for label in next(iter(encodings.values()))["f1"]:
-        table.add_row(f"F1 of {label}", *(_cell(report["f1"][label], "f1", SHARE) for report in encodings.values()))
+        table.add_row(label, *(cell(report["f1"][label], "f1", SHARE, LINE) for report in encodings.values()))
     return table
 
 

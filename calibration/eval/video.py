@@ -244,9 +244,10 @@ def _median(delays: Sequence[float | None], draws: Resampler) -> Figure:
     if not np.isfinite(values).any():
         return Figure(None)
 
-    def figure(weights: NDArray[np.float64]) -> float:
-        drawn = np.repeat(values, weights.astype(np.intp))
-        drawn = drawn[np.isfinite(drawn)]
-        return float(np.median(drawn)) if drawn.size else float("nan")
+    known = np.isfinite(values)
+
+    def figure(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        drawn = [np.repeat(values[known], row[known].astype(np.intp)) for row in weights]
+        return np.array([np.median(row) if row.size else np.nan for row in drawn])
 
     return draws.weighted(figure)

@@ -110,9 +110,8 @@ def test_augmentation_leaves_the_cached_sample_alone() -> None:
     [
         ("train --data nowhere --encoder-weights none.pth --run r", 1, "none.pth: no such file"),
         ("export none.pt out.onnx", 1, "none.pt: no such checkpoint"),
-        ("evaluate nowhere", 2, "nothing to measure"),
-        ("evaluate nowhere --data nowhere", 1, "nowhere/masks: no such folder"),
-        ("evaluate nowhere --phantom five", 2, "expected SEED:COUNT"),
+        ("eval nowhere", 2, "nothing to judge by"),
+        ("eval nowhere --speed", 1, "nowhere: no model here"),
         ("release none.toml a.onnx b.onnx", 2, "none.toml: no such file"),
         ("quantize none.onnx out.onnx --data nowhere", 1, "none.onnx: cannot be run"),
     ],

@@ -15,7 +15,8 @@ from onnx import numpy_helper
 torch = pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration import quantize, ranges  # noqa: E402
-from calibration.evaluate import Runner, mean_overlap, overlap  # noqa: E402
+from calibration.eval.overlap import mean_overlap, overlap  # noqa: E402
+from calibration.eval.runner import Runner  # noqa: E402
 from calibration.export import exported  # noqa: E402
 from calibration.student import Student, folded, normalised  # noqa: E402
 from tests.support.tiny import SIDE, drawn, tiny  # noqa: E402
