@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ from edge.phantom.pictures import PER_WALL
 
 TERMS = Terms("Apache-2.0 (this project's own work)", ships=True)
 WIDTH, HEIGHT = 400, 320
+_SPEC = re.compile(rf"(\d+):([1-9]\d*)(?::({'|'.join(SPLITS)}))?")
 _PATH = re.compile(r"phantom:(\d+):(\d+)")
 
 
@@ -37,12 +40,10 @@ class Spec:
 
     @staticmethod
     def parse(root: Path) -> Spec:
-        parts = [*str(root).split(":"), "test"][:3]
-        if len(parts) < 3 or not (parts[0].isdigit() and parts[1].isdigit() and parts[2] in SPLITS):
-            raise DatasetError(f"{root}: expected SEED:COUNT or SEED:COUNT:SPLIT, SPLIT one of {SPLITS}")
-        if not int(parts[1]):
-            raise DatasetError(f"{root}: a phantom of no pictures")
-        return Spec(int(parts[0]), int(parts[1]), parts[2])
+        match = _SPEC.fullmatch(str(root))
+        if not match:
+            raise DatasetError(f"{root}: expected SEED:COUNT or SEED:COUNT:SPLIT, SPLIT one of {', '.join(SPLITS)}")
+        return Spec(int(match[1]), int(match[2]), cast(Split, match[3] or "test"))
 
 
 def digest(seed: int, index: int) -> str:
@@ -72,23 +73,40 @@ def is_phantom(entry: Entry) -> bool:
 
 def load(entry: Entry) -> Sample:
     """Render one entry, cut to the field as the box cuts it. Going through them in order is cheapest: PER_WALL pictures
-    share a wall, which takes seconds to make and is kept until the next is asked for."""
+    share a wall, which takes seconds to make, and the last two walls are kept."""
     match = _PATH.fullmatch(entry.path)
     if not match:
         raise DatasetError(f"{entry.path}: expected phantom:SEED:INDEX")
     seed, index = int(match[1]), int(match[2])
     if entry.sha256 != digest(seed, index):
         raise DatasetError(f"{entry.path}: of another version of the phantom; write the manifest again")
-    return _wall(seed, index - index % PER_WALL)[index % PER_WALL]
+    return _wall(seed, index - index % PER_WALL).sample(index % PER_WALL)
+
+
+class _Wall:
+    """The pictures of one wall, each drawn when it or a later one is first asked for. Any thread may ask."""
+
+    def __init__(self, seed: int, first: int) -> None:
+        self._name = f"phantom:{seed}:"
+        self._first = first
+        self._drawing = training_pictures(seed, first + PER_WALL, WIDTH, HEIGHT, first=first)
+        self._drawn: list[Sample] = []
+        self._lock = threading.Lock()
+
+    def sample(self, offset: int) -> Sample:
+        with self._lock:
+            while len(self._drawn) <= offset:
+                self._drawn.append(self._next())
+            return self._drawn[offset]
+
+    def _next(self) -> Sample:
+        picture, mask, field = next(self._drawing)
+        x, y, w, h = cv2.boundingRect(field.astype(np.uint8))
+        inside = np.s_[y : y + h, x : x + w]
+        name = f"{self._name}{self._first + len(self._drawn)}"
+        return Sample(name, picture[inside], np.where(mask[inside], 255, 0).astype(np.uint8))
 
 
 @lru_cache(maxsize=2)
-def _wall(seed: int, first: int) -> tuple[Sample, ...]:
-    samples = []
-    drawn = training_pictures(seed, first + PER_WALL, WIDTH, HEIGHT, first=first)
-    for offset, (picture, mask, field) in enumerate(drawn):
-        x, y, w, h = cv2.boundingRect(field.astype(np.uint8))
-        inside = np.s_[y : y + h, x : x + w]
-        name = f"phantom:{seed}:{first + offset}"
-        samples.append(Sample(name, picture[inside], np.where(mask[inside], 255, 0).astype(np.uint8)))
-    return tuple(samples)
+def _wall(seed: int, first: int) -> _Wall:
+    return _Wall(seed, first)
