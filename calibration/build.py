@@ -20,7 +20,7 @@ from onnx import TensorProto, ValueInfoProto
 
 from calibration import fuse
 from edge.errors import ModelError
-from edge.types import Precision, TensorSpec
+from edge.types import ModelHead, Precision, TensorSpec
 
 FILES: dict[Precision, str] = {"int8": "int8.onnx", "int8_trt": "int8_trt.onnx", "fp32": "fp32.onnx"}
 DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
@@ -110,6 +110,11 @@ def read(folder: Path) -> Build:
         calibration=_json(folder / REPORT, Calibration),
         run=_json(folder / RUN if (folder / RUN).is_file() else folder.parent / RUN, Run),
     )
+
+
+def head_of(record: fuse.Record) -> ModelHead:
+    """What `add-head` said of a head, as a manifest says it."""
+    return ModelHead(name=record.name, output=record.output, kind=record.kind, labels=list(record.labels))
 
 
 def sha256(content: bytes) -> str:

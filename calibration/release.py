@@ -14,11 +14,10 @@ import msgspec
 import onnx
 
 from calibration import build, evidence, folders, golden, toml
-from calibration.build import FILES, Build, sha256
+from calibration.build import FILES, Build, head_of, sha256
 from calibration.card import Description, card
 from calibration.eval.runner import POLYP
 from calibration.evidence import Evaluation
-from calibration.fuse import Record
 from calibration.halves import halved
 from edge import golden as verifying
 from edge import model
@@ -67,11 +66,6 @@ def release(description: Path, folder: Path, evaluations: Sequence[Path], models
     with folders.replaced(models / description.stem) as new:
         _write(candidate, description.stem, new)
     return models / description.stem
-
-
-def head_of(record: Record) -> ModelHead:
-    """What `add-head` said of a head, as the manifest says it."""
-    return ModelHead(name=record.name, output=record.output, kind=record.kind, labels=list(record.labels))
 
 
 def as_halves(content: bytes) -> bytes:

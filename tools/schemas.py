@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the JSON Schemas of what leaves the box, and of both configuration files, to docs/schemas/, from the types.
+"""Write the JSON Schemas of what leaves the box, and of its configuration and model files, to docs/schemas/.
 
 tools/schemas.py            # write
 tools/schemas.py --check    # exit 1 and name the files that are not current
@@ -22,7 +22,7 @@ import msgspec  # noqa: E402
 from edge import config  # noqa: E402
 from edge.config import PipelineConfig, SiteConfig  # noqa: E402
 from edge.decide.config import RulesConfig  # noqa: E402
-from edge.types import Message  # noqa: E402
+from edge.types import Manifest, Message  # noqa: E402
 from edge.uplink.config import UplinkConfig  # noqa: E402
 from edge.uplink.wire import Ack, State, Telemetry  # noqa: E402
 
@@ -82,7 +82,12 @@ def _file(kind: type[Any], tables: dict[str, list[tuple[type[Any], dict[str, str
     return {"allOf": [top], "definitions": _draft_07(definitions)}
 
 
-CONFIGS = {"endoedge.toml": _site, "pipeline.toml": _pipeline}
+def _model() -> dict[str, Any]:
+    """`models/NAME/model.toml`, which only a release writes."""
+    return _file(Manifest, {})
+
+
+CONFIGS = {"endoedge.toml": _site, "pipeline.toml": _pipeline, "model.toml": _model}
 
 
 def _draft_07(node: Any) -> Any:

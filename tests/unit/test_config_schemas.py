@@ -1,4 +1,4 @@
-"""The committed schemas of both configuration files accept what the loader accepts, and refuse what it refuses."""
+"""The committed schemas of configuration and model files accept what the loader accepts, and refuse what it refuses."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def validator(name: str) -> Draft7Validator:
         ("endoedge.toml", "docs/endoedge.example.toml"),
         ("pipeline.toml", "pipelines/colonoscopy.toml"),
         ("pipeline.toml", "pipelines/gastroscopy.toml"),
+        ("model.toml", "models/polyp-mobilenetv2-256/model.toml"),
     ],
 )
 def test_shipped_files_fit(name: str, file: str) -> None:
