@@ -11,4 +11,4 @@ console = Console()
 def progress_bars(on: Console = console) -> Progress:
     """Gone when done; silent where nobody watches. `on` stderr where stdout is for machines."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=on, transient=True)
+    return Progress(*columns, console=on, transient=True, disable=not on.is_terminal)

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import onnx
+
 from calibration.eval.runner import FILES, RUNTIME, Runner, milliseconds
 from calibration.eval.segmentation import Report
+from calibration.gmac import gmac
 
 SPEED_THREADS = (1, 2)
 ROUNDS = 60
 
 
 def speed(folder: Path, encodings: Mapping[str, Runner]) -> dict[str, Report]:
-    """Median milliseconds of one picture with 1 and 2 threads, the files in turns, and size."""
+    """Median milliseconds of one picture with 1 and 2 threads, the files in turns; size; multiply-accumulates."""
     found: dict[str, Report] = {
-        name: {"runtime": RUNTIME[name], "megabytes": round((folder / FILES[name]).stat().st_size / 1e6, 3)}
+        name: {
+            "runtime": RUNTIME[name],
+            "megabytes": round((folder / FILES[name]).stat().st_size / 1e6, 3),
+            "gmac": round(gmac(onnx.load(str(folder / FILES[name]))), 4),
+        }
         for name in encodings
     }
     for threads in SPEED_THREADS:

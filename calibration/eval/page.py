@@ -15,7 +15,7 @@ import cv2
 
 from calibration.eval import failures, tables
 from calibration.eval.evaluation import Result
-from calibration.eval.plots import Axis, Chart
+from calibration.eval.plots import Axis, Chart, rounded_up
 from calibration.eval.robustness import CORRUPTIONS, STRENGTHS
 from calibration.eval.segmentation import Report
 from calibration.eval.tables import Encodings, Row
@@ -60,6 +60,8 @@ def _section(result: Result) -> str:
     parts.append(f"<p><code>{escape(report['command'])}</code></p>")
     for title, of_part, rows in tables.parts_of(report):
         parts.append(_figures(title, of_part, rows))
+    if "by_size" in next(iter(encodings.values())):
+        parts.append("<h3>by polyp size, share of the picture</h3>" + _table(["", *encodings], _sizes(encodings)))
     charts = "\n".join(chart.svg() for chart in _charts(encodings))
     parts.append(f'<div class="charts">\n{charts}\n</div>')
     parts += _confusions(encodings)
@@ -88,12 +90,19 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]], shades: Callable
     return f"<table><tr>{heads}</tr>\n" + "\n".join(rows) + "</table>"
 
 
+def _sizes(encodings: Encodings) -> list[list[str]]:
+    return [
+        [words, *(tables.cell(r, key, tables.SHARE) for r in of_size)]
+        for words, key, of_size in tables.sizes_of(encodings)
+    ]
+
+
 def _charts(encodings: Encodings) -> Iterator[Chart]:
     first = next(iter(encodings.values()))
     if first.get("froc"):
         curves = {name: [(point[2], point[1]) for point in report["froc"]] for name, report in encodings.items()}
         most = max(point[0] for points in curves.values() for point in points)
-        across = Axis("false marks a picture", 0, max(0.1, most))
+        across = Axis("false marks a picture", 0, rounded_up(max(0.1, most)))
         yield Chart("Lesions found, FROC", across, Axis("share of lesions found"), curves)
     for key, title in (("reliability_pixel", "Reliability of pixels"), ("reliability_mark", "Reliability of marks")):
         if first.get(key):
@@ -117,7 +126,7 @@ def _operating(name: str, video: Report) -> Chart:
     curve, shipped = video["curve"], video["operating_point"]
     lines: dict[str, list[tuple[float, float]]] = {}
     marked = (0.0, 0.0)
-    most = max(0.5, *(row["false_alerts_per_minute"] or 0 for row in curve))
+    most = rounded_up(max(0.5, *(row["false_alerts_per_minute"] or 0 for row in curve)))
     for row in curve:
         false = row["false_alerts_per_minute"] or 0.0
         found = 1 - row["missed"] / video["lesions"] if video["lesions"] else 0.0

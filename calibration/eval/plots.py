@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 380, 300  # px, of one chart
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 34, 44  # px around the axes
+LEFT, RIGHT, TOP, BOTTOM = 48, 20, 34, 44  # px around the axes
 INKS = ("#4269d0", "#d9480f", "#2b8a3e", "#862e9c", "#5c7080", "#b8860b")
 TICKS = 5
 
+ROUND = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)  # ends of axes that read well
+
 Points = Sequence[tuple[float, float]]
+
+
+def rounded_up(value: float) -> float:
+    """The least round number that is not below `value`, which is above 0."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in ROUND if step * power >= value * (1 - 1e-9))
 
 
 @dataclass(frozen=True)

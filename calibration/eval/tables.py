@@ -115,19 +115,19 @@ def _table(title: str, encodings: Encodings, rows: tuple[Row, ...]) -> Table:
     return table
 
 
+def sizes_of(encodings: Encodings) -> Iterator[tuple[str, str, list[Report]]]:
+    """Rows of the table by size: words, key, and each encoding's figures."""
+    for name, low, high in SIZES:
+        reports = [report["by_size"][name] for report in encodings.values()]
+        bounds = f"{name}, {low:.0%} to {min(high, 1):.0%}"
+        yield f"{bounds}: {reports[0]['pictures']} pictures, Dice", "dice", reports
+        yield f"{bounds}: {reports[0]['lesions']} lesions, found", "lesion_sensitivity", reports
+
+
 def _sizes(title: str, encodings: Encodings) -> Table:
     table = _headed(title, "size", encodings)
-    for name, low, high in SIZES:
-        bounds = f"{name}, {low:.0%} to {min(high, 1):.0%}"
-        for words, count, key in (
-            ("pictures, Dice", "pictures", "dice"),
-            ("lesions, found", "lesions", "lesion_sensitivity"),
-        ):
-            reports = {encoding: report["by_size"][name] for encoding, report in encodings.items()}
-            number = next(iter(reports.values()))[count]
-            table.add_row(
-                f"{bounds}: {number} {words}", *(cell(report, key, SHARE, LINE) for report in reports.values())
-            )
+    for words, key, reports in sizes_of(encodings):
+        table.add_row(words, *(cell(report, key, SHARE, LINE) for report in reports))
     return table
 
 

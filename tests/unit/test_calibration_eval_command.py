@@ -18,6 +18,8 @@ pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration.cli import main
 from calibration.eval import video
+from calibration.eval.evaluation import shipped
+from calibration.eval.runner import opened
 from calibration.eval.subjects import Case, Subject
 from calibration.pictures import Sample
 from edge.cli import main as edge_main
@@ -176,12 +178,8 @@ def test_frames_that_people_boxed_are_judged_as_a_video(tmp_path: Path) -> None:
 
     subject = Subject("boxed", tuple(case(number) for number in reversed(range(110))))
     (frames,) = subject.clips.values()
-    from calibration.eval.runner import opened
-
     runners = opened(models.build(tmp_path / "green"))
     seen = video.watched_frames(frames, runners, heads, lambda _done, _all: None)
-    from calibration.eval.evaluation import shipped
-
     _, rules = shipped("colonoscopy")
     report = video.report("int8_cpu", [seen["int8_cpu"]], rules)
     assert (report["lesions"], report["missed"], report["false_alerts"]) == (1, 0, 0)
@@ -220,7 +218,10 @@ def mask_of_another_size(model: Path, data: Path) -> list[object]:
 
 
 def no_head(model: Path, data: Path) -> list[object]:
-    return [model, "--dataset", "folder", landmarks(data.parent / "lower_gi")]
+    site = data.parent / "upper_gi" / "val" / "antrum"
+    site.mkdir(parents=True)
+    cv2.imwrite(str(site / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    return [model, "--dataset", "folder", site.parents[1]]
 
 
 def label_of_no_head(model: Path, data: Path) -> list[object]:
@@ -258,7 +259,7 @@ def broken_file(model: Path, data: Path) -> list[object]:
         (empty_split, 1, "has no pictures of split test"),
         (no_pictures, 1, "empty"),
         (mask_of_another_size, 1, "mask is 101×80, its picture 1.png is 100×80"),
-        (no_head, 1, "folder is for heads the model does not have: landmark, preparation"),
+        (no_head, 1, "folder is for heads the model does not have: site"),
         (label_of_no_head, 1, "label landmark = 'caecum'; the model's are: other, ileum"),
         (bad_phantom, 1, "five: expected SEED:COUNT"),
         (no_truth, 2, "--video needs the clip's truth beside it, or use --negative-video"),
