@@ -1,13 +1,11 @@
-"""Pictures with masks, decoded once and kept in memory: the cores belong to the net, not to JPEG.
+"""Pictures with masks: decoded, squashed to the square the box sees, what a recorder burnt into them blackened.
 
-A segmentation folder has `images/` and `masks/` with the same stems (Kvasir-SEG's layout). A folder of pictures without
-polyps has pictures only; what a recorder burnt into their corners is blackened, or a net learns the label from it.
+Burnt-in text and insets go along with what a picture shows, so a net would learn the label from them.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,15 +40,6 @@ class Sample:
     soft: Picture | None = None
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise DatasetError(f"{folder}: no pictures in it (looked for {', '.join(SUFFIXES)})")
-    return paths
-
-
 def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
     pixels = cv2.imread(str(path), flags)
     if pixels is None:
@@ -61,16 +50,6 @@ def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
 def rgb(path: Path) -> Picture:
     """A picture file at full size."""
     return np.asarray(cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """(picture, mask) paths of a segmentation folder, sorted by name."""
-    masks = {p.stem: p for p in _pictures_in(folder / "masks")}
-    pictures = _pictures_in(folder / "images")
-    missing = [p.name for p in pictures if p.stem not in masks]
-    if missing:
-        raise DatasetError(f"{folder}: {len(missing)} of {len(pictures)} pictures have no mask, first {missing[0]}")
-    return [(p, masks[p.stem]) for p in pictures]
 
 
 def read_pair(picture: Path, mask: Path) -> Sample:
@@ -90,11 +69,6 @@ def squashed(sample: Sample, side: int) -> Sample:
     return Sample(sample.name, np.asarray(picture, np.uint8), np.asarray(mask, np.uint8))
 
 
-def segmentation(folder: Path, side: int) -> list[Sample]:
-    """A whole segmentation folder in memory at side × side (790 pictures at 320 px take 0.3 GB)."""
-    return [squashed(read_pair(*pair), side) for pair in pairs(folder)]
-
-
 def without_burnt_in(picture: Picture) -> Picture:
     """A copy with the corners that recorders write into blackened."""
     picture = picture.copy()
@@ -102,18 +76,6 @@ def without_burnt_in(picture: Picture) -> Picture:
     for x0, y0, x1, y1 in BURNT_IN:
         picture[int(y0 * h) : int(y1 * h), int(x0 * w) : int(x1 * w)] = 0
     return picture
-
-
-def polyp_free(folders: Sequence[Path], side: int, leave_out: str = "") -> list[Sample]:
-    """Pictures without polyps: empty masks, corners blackened. Names starting with `leave_out` are skipped."""
-    samples = []
-    for folder in folders:
-        for path in _pictures_in(folder):
-            if leave_out and path.name.startswith(leave_out):
-                continue
-            picture = without_burnt_in(rgb(path))
-            samples.append(squashed(Sample(path.stem, picture, np.zeros(picture.shape[:2], np.uint8)), side))
-    return samples
 
 
 def phantom(seed: int, count: int, side: int) -> Iterator[Sample]:
@@ -124,21 +86,3 @@ def phantom(seed: int, count: int, side: int) -> Iterator[Sample]:
         yield squashed(
             Sample(f"{seed}:{index}", picture[inside], np.where(mask[inside], 255, 0).astype(np.uint8)), side
         )
-
-
-def frames_of(path: Path, every: int = 1) -> Iterator[Picture]:
-    """RGB pictures of a folder, corners blackened, or every n-th frame of a video file; at their own size."""
-    if path.is_dir():
-        for picture in _pictures_in(path):
-            yield without_burnt_in(rgb(picture))
-        return
-    video = cv2.VideoCapture(str(path))
-    if not video.isOpened():
-        raise DatasetError(f"{path}: neither a folder of pictures nor a video that can be decoded")
-    for index in itertools.count():
-        more, frame = video.read()
-        if not more:
-            break
-        if index % every == 0:
-            yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
-    video.release()

@@ -14,58 +14,39 @@ from calibration import augment, pictures
 from calibration.cli import main
 
 
-def folder(tmp_path: Path, mask_size: tuple[int, int] = (40, 30)) -> Path:
-    """One picture 40×30 and its mask."""
-    for kind, size, tone in (("images", (40, 30), 120), ("masks", mask_size, 255)):
-        (tmp_path / kind).mkdir()
-        cv2.imwrite(str(tmp_path / kind / "a.png"), np.full((size[1], size[0]), tone, np.uint8))
-    return tmp_path
+def pair(folder: Path, mask_size: tuple[int, int] = (40, 30)) -> tuple[Path, Path]:
+    """One picture 40×30, reddish, and its mask."""
+    picture, mask = folder / "a.png", folder / "m.png"
+    cv2.imwrite(str(picture), np.full((30, 40, 3), (10, 20, 200), np.uint8))  # BGR
+    cv2.imwrite(str(mask), np.full((mask_size[1], mask_size[0]), 255, np.uint8))
+    return picture, mask
 
 
-def test_a_folder_is_read_in_rgb_at_the_side_asked_for(tmp_path: Path) -> None:
-    data = folder(tmp_path)
-    cv2.imwrite(str(data / "images" / "a.png"), np.full((30, 40, 3), (10, 20, 200), np.uint8))  # BGR
-    (sample,) = pictures.segmentation(data, 16)
+def test_a_pair_is_read_in_rgb_and_squashed_to_the_side_asked_for(tmp_path: Path) -> None:
+    sample = pictures.squashed(pictures.read_pair(*pair(tmp_path)), 16)
     assert sample.picture.shape == (16, 16, 3)
     assert tuple(sample.picture[0, 0]) == (200, 20, 10)
     assert set(np.unique(sample.mask)) == {255}
 
 
-def missing(data: Path) -> None:
-    (data / "masks" / "a.png").rename(data / "masks" / "b.png")
-
-
-def empty(data: Path) -> None:
-    (data / "images" / "a.png").unlink()
-
-
-def damaged(data: Path) -> None:
-    (data / "images" / "a.png").write_bytes(b"not a picture")
-
-
-@pytest.mark.parametrize(
-    ("harm", "said"),
-    [(missing, "have no mask, first a.png"), (empty, "no pictures in it"), (damaged, "a.png: cannot be decoded")],
-)
-def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, harm, said: str) -> None:  # type: ignore[no-untyped-def]
-    data = folder(tmp_path)
-    harm(data)
-    with pytest.raises(pictures.DatasetError, match=said):
-        pictures.segmentation(data, 16)
+def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
+    picture, mask = pair(tmp_path)
+    picture.write_bytes(b"not a picture")
+    with pytest.raises(pictures.DatasetError, match=r"a\.png: cannot be decoded"):
+        pictures.read_pair(picture, mask)
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(pictures.DatasetError, match=r"mask is 41×30, its picture a\.png is 40×30"):
-        pictures.segmentation(folder(tmp_path, (41, 30)), 16)
+        pictures.read_pair(*pair(tmp_path, (41, 30)))
 
 
-def test_polyp_free_pictures_have_black_corners_and_empty_masks(tmp_path: Path) -> None:
-    data = folder(tmp_path) / "images"
-    cv2.imwrite(str(data / "kv1_x.png"), np.zeros((8, 8), np.uint8))
-    (sample,) = pictures.polyp_free([data], 32, leave_out="kv1_")
-    assert not sample.mask.any()
-    assert not sample.picture[-1, 0].any()  # bottom left
-    assert sample.picture[16, 20].all()
+def test_burnt_in_corners_are_blackened_in_a_copy(tmp_path: Path) -> None:
+    given = pictures.rgb(pair(tmp_path)[0])
+    without = pictures.without_burnt_in(given)
+    assert not without[-1, 0].any()  # bottom left
+    assert without[15, 20].all()
+    assert given[-1, 0].any()
 
 
 def test_phantom_pictures_are_cut_to_the_field_and_differ_by_seed() -> None:
@@ -108,12 +89,12 @@ def test_augmentation_leaves_the_cached_sample_alone() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("train --data nowhere --encoder-weights none.pth --run r", 1, "none.pth: no such file"),
+        ("train --recipe none.toml --manifest none.jsonl --run r", 1, "none.toml: cannot be read"),
         ("export none.pt out.onnx", 1, "none.pt: no such checkpoint"),
         ("eval nowhere", 2, "nothing to judge by"),
         ("eval nowhere --speed", 1, "nowhere: no model here"),
-        ("release none.toml a.onnx b.onnx", 2, "none.toml: no such file"),
-        ("quantize none.onnx out.onnx --data nowhere", 1, "none.onnx: cannot be run"),
+        ("release none.toml build --eval none.json", 1, "none.toml: cannot be read"),
+        ("quantize none.onnx out --data folder nowhere", 1, "none.onnx: cannot be run"),
     ],
 )
 def test_errors_are_one_line(
