@@ -56,26 +56,28 @@ class Resampler:
         if total == 0:
             return Figure(None)
         tops, bottoms = self.sums(above), self.sums(below)
-        return _figure(float(np.sum(above)) / total, tops[bottoms > 0] / bottoms[bottoms > 0])
+        return self._figure(float(np.sum(above)) / total, tops[bottoms > 0] / bottoms[bottoms > 0])
 
     def of_sums(self, values: ArrayLike, figure: Statistic) -> Figure:
         """`figure` of the sum of values (pictures, ...): of a confusion matrix, of a table of bins."""
         point = figure(np.asarray(values, np.float64).sum(0)[None])
-        return _figure(float(point[0]), figure(self.sums(values)))
+        return self._figure(float(point[0]), figure(self.sums(values)))
 
     def weighted(self, figure: Statistic) -> Figure:
         """`figure` of how often each picture is in the set (sets, pictures); 1 each for the set itself."""
         point = figure(np.ones((1, len(self._index))))
         parts = np.array_split(self._counts, max(1, len(self._counts) // AT_ONCE))
-        return _figure(float(point[0]), np.concatenate([figure(counts[:, self._index]) for counts in parts]))
+        return self._figure(float(point[0]), np.concatenate([figure(counts[:, self._index]) for counts in parts]))
 
+    def _figure(self, value: float, draws: NDArray[np.float64]) -> Figure:
+        """Percentiles, widened to hold the value itself: a biased figure (ECE, AP of few) may lie outside its draws.
 
-def _figure(value: float, draws: NDArray[np.float64]) -> Figure:
-    """Percentiles, widened to hold the value itself: a biased figure (ECE, AP of few) may lie outside its own draws."""
-    known = draws[np.isfinite(draws)]
-    if not math.isfinite(value):
-        return Figure(None)
-    if not known.size:
-        return Figure(value)
-    low, high = np.percentile(known, TAILS)
-    return Figure(value, min(float(low), value), max(float(high), value))
+        One observation has no interval.
+        """
+        known = draws[np.isfinite(draws)]
+        if not math.isfinite(value):
+            return Figure(None)
+        if not known.size or self._units < 2:
+            return Figure(value)
+        low, high = np.percentile(known, TAILS)
+        return Figure(value, min(float(low), value), max(float(high), value))

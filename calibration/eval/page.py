@@ -31,7 +31,8 @@ td:first-child { text-align: left } small { color: #777 } .charts { display: fle
 img { max-width: 100%; border: 1px solid #ccc }
 """
 ABOUT = """Each figure is followed by its 95 % interval, from sets drawn again out of this one (whole patients,
-sequences or videos where there are enough of them); rates a minute have exact Poisson intervals. Dice and IoU are
+sequences or videos where there are enough of them); rates a minute and shares of
+lesions in videos have exact ones (Poisson, binomial). Dice and IoU are
 means over the pictures that show a polyp, at probability 0.5. A mark is a region as the box finds it; it counts as a
 lesion's when its centre lies in the lesion's box or the two overlap by a tenth. int8_trt is the file for TensorRT, here
 run by ONNX Runtime."""
@@ -137,7 +138,8 @@ def _operating(name: str, video: Report) -> Chart:
     words = f"shipped: {shipped['start_score']}, {shipped['confirm']} of {shipped['window']}"
     rate, score = Axis("false alerts a minute", 0, most), Axis("score that starts a track", 0.5, 1)
     across, up = (rate, Axis("share of lesions alerted")) if video["lesions"] else (score, rate)
-    return Chart(f"Alerts at every operating point, {name}", across, up, lines, marked=(*marked, words))
+    title, falling = f"Alerts at every operating point, {name}", not video["lesions"]
+    return Chart(title, across, up, lines, marked=(*marked, words), falling=falling)
 
 
 def _confusions(encodings: Encodings) -> Iterator[str]:

@@ -48,6 +48,7 @@ class Chart:
     lines: Mapping[str, Points]
     diagonal: bool = False
     marked: tuple[float, float, str] | None = None
+    falling: bool = False
 
     def svg(self) -> str:
         parts = [*self._frame(), *self._lines(), *self._legend()]
@@ -93,11 +94,11 @@ class Chart:
         return parts
 
     def _legend(self) -> list[str]:
-        """In the lower right corner, where curves that rise leave room."""
+        """In the right corner where the curves leave room: below those that rise, above those that fall."""
         names = [*self.lines, *([f"◯ {self.marked[2]}"] if self.marked else [])]
         parts = []
         for place, name in enumerate(names):
-            y = HEIGHT - BOTTOM - 10 - 14 * (len(names) - 1 - place)
+            y = TOP + 14 * (1 + place) if self.falling else HEIGHT - BOTTOM - 10 - 14 * (len(names) - 1 - place)
             ink = INKS[place % len(INKS)] if place < len(self.lines) else "#000"
             parts.append(f'<text x="{WIDTH - RIGHT - 6}" y="{y}" text-anchor="end" fill="{ink}">{escape(name)}</text>')
         return parts

@@ -70,11 +70,11 @@ def judge_boxes(lesions: Sequence[Lesion], marks: Sequence[Mark], name: str, gro
 
 
 def flat(name: str, figure: Figure, digits: int = 5) -> Report:
-    """A figure as two JSON keys: `name` and `name_ci95`, null where there was nothing to measure."""
-    if figure.value is None:
-        return {name: None, f"{name}_ci95": None}
-    low, high = (figure.value if bound is None else bound for bound in figure[1:])
-    return {name: round(figure.value, digits), f"{name}_ci95": [round(low, digits), round(high, digits)]}
+    """A figure as two JSON keys: `name` and `name_ci95`, null where nothing can be said."""
+    value = None if figure.value is None else round(figure.value, digits)
+    if figure.low is None or figure.high is None:
+        return {name: value, f"{name}_ci95": None}
+    return {name: value, f"{name}_ci95": [round(figure.low, digits), round(figure.high, digits)]}
 
 
 def _mean(draws: Resampler, judged: Sequence[Judged], chosen: Callable[[Judged], bool], value: str) -> Figure:
@@ -150,9 +150,13 @@ def _lesions(judged: Sequence[Judged], draws: Resampler) -> Report:
         **flat("lesion_sensitivity", draws.ratio(found, known)),
         **flat("mark_precision", draws.ratio(np.subtract(made, false), made)),
         **flat("false_marks_per_picture", draws.ratio(false, np.ones(len(judged)))),
-        "sensitivity_at_false_per_picture": {str(rate): sensitivity_at(curve, rate) for rate in FALSE_RATES},
+        "sensitivity_at_false_per_picture": {str(rate): _rounded(sensitivity_at(curve, rate)) for rate in FALSE_RATES},
         "froc": [[round(value, 4) for value in point] for point in _thinned(curve)],
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
 
 
 def _thinned(curve: Sequence[Any]) -> list[Any]:

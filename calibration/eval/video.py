@@ -16,7 +16,7 @@ import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.stats import beta, chi2
 
 from calibration.eval.bootstrap import Figure, Resampler
 from calibration.eval.runner import RUNTIME, Runner
@@ -209,6 +209,14 @@ def per_minute(count: int, minutes: float) -> Figure:
     return Figure(count / minutes, float(low) / minutes, float(chi2.ppf(0.975, 2 * count + 2)) / 2 / minutes)
 
 
+def exact_share(count: int, of: int) -> Figure:
+    """A share with its exact binomial interval (Clopper and Pearson 1934): lesions are few, and often all are found."""
+    if not of:
+        return Figure(None)
+    low = float(beta.ppf(0.025, count, of - count + 1)) if count else 0.0
+    return Figure(count / of, low, float(beta.ppf(0.975, count + 1, of - count)) if count < of else 1.0)
+
+
 def _alerts(scores: Sequence[Score]) -> Report:
     minutes, false = sum(s.minutes for s in scores), sum(s.false_alerts or 0 for s in scores)
     return {
@@ -223,7 +231,7 @@ def _lesions(scores: Sequence[Score]) -> Report:
     """Delays count from the frame in which a lesion can first be seen; those never found have none."""
     polyps = [polyp for s in scores for polyp in s.polyps]
     draws = Resampler([str(n) for n in range(len(polyps))])
-    missed = [float(polyp.alert_delay_ms is None) for polyp in polyps]
+    missed = sum(polyp.alert_delay_ms is None for polyp in polyps)
     figures = {
         "first_detection_delay_ms": [p.detection_delay_ms for p in polyps],
         "alert_delay_ms": [p.alert_delay_ms for p in polyps],
@@ -233,8 +241,8 @@ def _lesions(scores: Sequence[Score]) -> Report:
     }
     return {
         "lesions": len(polyps),
-        "missed": int(sum(missed)),
-        **flat("missed_share", draws.ratio(missed, np.ones(len(polyps)))),
+        "missed": missed,
+        **flat("missed_share", exact_share(missed, len(polyps))),
         **medians,
     }
 

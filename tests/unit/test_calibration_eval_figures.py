@@ -21,7 +21,7 @@ from calibration.eval.detection import Lesion, Mark
 from calibration.eval.overlap import box_iou, overlap
 from calibration.eval.robustness import CORRUPTIONS, STRENGTHS, corrupted
 from calibration.eval.segmentation import Judged
-from calibration.eval.video import at, per_minute
+from calibration.eval.video import at, exact_share, per_minute
 from calibration.pictures import Sample
 from edge.decide.config import RulesConfig
 from edge.errors import ModelError
@@ -71,6 +71,8 @@ def test_an_interval_holds_its_value_and_repeats(pictures: list[tuple[float, int
     assert figure == again
     if sum(below) == 0:
         assert figure.value is None
+    elif len(pictures) == 1:
+        assert (figure.low, figure.high) == (None, None)
     else:
         assert figure.low <= figure.value <= figure.high  # type: ignore[operator]
 
@@ -100,6 +102,12 @@ def test_no_false_alert_in_a_minute_is_not_proof_of_none() -> None:
     assert per_minute(0, 1.0) == pytest.approx((0.0, 0.0, 3.689), abs=1e-3)  # Garwood's table
     assert per_minute(4, 2.0) == pytest.approx((2.0, 1.0899 / 2, 10.2416 / 2), abs=1e-3)
     assert per_minute(0, 0.0).value is None
+
+
+def test_three_lesions_found_of_three_is_not_proof_of_all() -> None:
+    assert exact_share(0, 3) == pytest.approx((0.0, 0.0, 1 - 0.025 ** (1 / 3)))
+    assert exact_share(3, 3) == pytest.approx((1.0, 0.025 ** (1 / 3), 1.0))
+    assert exact_share(0, 0).value is None
 
 
 # -------------------------------------------------------------------------------------------- detection
