@@ -1,4 +1,7 @@
-"""endoedge-model train"""
+"""endoedge-model train
+
+On several devices: `torchrun --nproc-per-node N -m -- calibration train ...` (the dashes keep `--run` from torchrun).
+"""
 
 from __future__ import annotations
 
