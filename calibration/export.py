@@ -75,8 +75,8 @@ def _kernels() -> dict[str, np.ndarray]:
     return {
         "cells.mean": mean,
         "edges.laplacian": laplacian,
-        "thumbnail.contrast": np.float32(127.5),
-        "thumbnail.middle": np.float32(128),
+        "thumbnail.contrast": np.array(127.5, np.float32),
+        "thumbnail.middle": np.array(128, np.float32),
     }
 
 

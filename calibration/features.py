@@ -1,7 +1,8 @@
 """What a frozen encoder says of a whole picture: the model's output `features`, and the one place that defines it.
 
-Global means of every level tell what the picture is made of, coarse to fine; a 2x2 grid of the coarsest tells roughly
-where. Means only: they stay on the same scale in every encoding, and cost next to nothing after the encoder.
+Of every level, coarse to fine, the means over a 2x2 grid tell what the picture is made of and roughly where, and the
+standard deviations tell how it varies: texture, blur, light. On the upper-GI sites a linear head gained 1 point of
+balanced accuracy from the grid and 2.5 from the deviations over global means (calibration/README.md has the table).
 """
 
 from __future__ import annotations
@@ -12,14 +13,24 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-GRID = 2  # cells a side in which the coarsest level is averaged
+GRID = 2  # cells a side in which a level is averaged
 
 
 def pooled(levels: Sequence[Tensor]) -> Tensor:
-    """Encoder maps at strides 2, 4, 8, 16, 32, each (N, C, h, w) and square, to features (N, F).
+    """Encoder maps at strides 2, 4, 8, 16, 32, each (N, C, h, w), square and at least GRID wide, to (N, F).
 
-    F is the sum of the channels at strides 4 to 32, and GRID x GRID times those at stride 32.
+    The finest has nothing to say that costs less than the rest of the net; F is 5 times the others' channels.
     """
-    _, *coarse = levels
-    cells = avg_pool2d(coarse[-1], coarse[-1].shape[-1] // GRID)
-    return torch.cat([*(level.mean((2, 3)) for level in coarse), cells.flatten(1)], 1)
+    return torch.cat([part for level in levels[1:] for part in (_means(level), _deviations(level))], 1)
+
+
+def _means(level: Tensor) -> Tensor:
+    """(N, GRID * GRID * C): cells overlap where the side is odd."""
+    step = level.shape[-1] // GRID
+    return avg_pool2d(level, level.shape[-1] - step * (GRID - 1), step).flatten(1)
+
+
+def _deviations(level: Tensor) -> Tensor:
+    """(N, C), over all pixels."""
+    apart = level - level.mean((2, 3), keepdim=True)
+    return (apart * apart).mean((2, 3)).sqrt()

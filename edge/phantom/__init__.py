@@ -6,7 +6,7 @@ single pictures with masks. Our own work throughout: no picture of a patient wen
 
 from edge.phantom.clip import Clip, ensure_clip, read_truth, write_clip
 from edge.phantom.film import frame, render
-from edge.phantom.pictures import training_pictures
+from edge.phantom.pictures import training_distances, training_pictures
 from edge.phantom.script import VERSION, Header, PolypTruth, Script, Truth
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "frame",
     "read_truth",
     "render",
+    "training_distances",
     "training_pictures",
     "write_clip",
 ]

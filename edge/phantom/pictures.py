@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,7 +20,9 @@ from edge.phantom.tube import Camera
 PER_WALL = 24  # a new wall takes seconds, a new camera a fraction of one
 SHARES = {Paris.IS: 0.38, Paris.IP: 0.2, Paris.IIA: 0.24, Paris.IIB: 0.08, Paris.IIC: 0.10}
 
+T = TypeVar("T", bound=np.generic)
 Picture = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
+Measured = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]
 
 
 def training_pictures(seed: int, n: int, width: int = 640, height: int = 512, first: int = 0) -> Iterator[Picture]:
@@ -28,16 +31,34 @@ def training_pictures(seed: int, n: int, width: int = 640, height: int = 512, fi
     Each is (rgb uint8 (H, W, 3), polyp mask bool (H, W), field bool (H, W)). Picture i depends on `seed` and i alone.
     Outside the field the picture is black: there is no overlay.
     """
+    for optics, shot, rgb in _shots(seed, n, width, height, first):
+        yield _in_whole(optics, rgb), _in_whole(optics, shot.label > 0), optics.full_mask()
+
+
+def training_distances(seed: int, n: int, width: int = 640, height: int = 512, first: int = 0) -> Iterator[Measured]:
+    """The same pictures, and how far away everything in them is.
+
+    Each is (rgb uint8 (H, W, 3), distance from the lens in tube radii float32 (H, W), field bool (H, W)); the distance
+    is 0 outside the field.
+    """
+    for optics, shot, rgb in _shots(seed, n, width, height, first):
+        distance = shot.surface.distance * optics.mask
+        yield _in_whole(optics, rgb), _in_whole(optics, distance), optics.full_mask()
+
+
+def _shots(seed: int, n: int, width: int, height: int, first: int) -> Iterator[tuple[Optics, Shot, NDArray[np.uint8]]]:
     for start in range(first - first % PER_WALL, n, PER_WALL):
         rng = np.random.default_rng((seed, start, 0x7EA))
         wall = Wall(int(rng.integers(1 << 30)), growth.palette(rng), float(rng.uniform(0.2, 0.5)))
         renderers = [Renderer(Optics(width, height, shape), wall) for shape in SHAPES]
         for index in range(max(start, first), min(n, start + PER_WALL)):
             rng = np.random.default_rng((seed, index, 0x91C))
-            yield _picture(rng, renderers[int(rng.random() < 0.3)])
+            renderer = renderers[int(rng.random() < 0.3)]
+            shot = _shot(rng, renderer)
+            yield renderer.optics, shot, _worn(rng, shot.rgb, renderer.optics.mask)
 
 
-def _picture(rng: np.random.Generator, renderer: Renderer) -> Picture:
+def _shot(rng: np.random.Generator, renderer: Renderer) -> Shot:
     camera_z = float(rng.uniform(0, PERIOD))
     theta = float(rng.uniform(0, math.tau))
     polyps = _polyps(rng, camera_z, theta)
@@ -62,7 +83,7 @@ def _picture(rng: np.random.Generator, renderer: Renderer) -> Picture:
     )
     shot = renderer.shoot(camera, polyps, light)
     _sprinkle(rng, shot)
-    return _framed(renderer.optics, _worn(rng, shot.rgb, renderer.optics.mask), shot.label > 0)
+    return shot
 
 
 def _tallest_fold(wall: Wall, z: float) -> float:
@@ -106,10 +127,9 @@ def _worn(rng: np.random.Generator, rgb: NDArray[np.uint8], mask: NDArray[np.uin
     return np.asarray(noisy, np.uint8)
 
 
-def _framed(optics: Optics, rgb: NDArray[np.uint8], polyp: NDArray[np.bool_]) -> Picture:
-    """The field's rectangle put into the whole picture."""
+def _in_whole(optics: Optics, of_field: NDArray[T]) -> NDArray[T]:
+    """Something of the field's rectangle, put into the whole picture; 0 around it."""
     x0, y0, x1, y1 = optics.rect
-    whole = np.zeros((*optics.size, 3), np.uint8)
-    mask = np.zeros(optics.size, bool)
-    whole[y0:y1, x0:x1], mask[y0:y1, x0:x1] = rgb, polyp
-    return whole, mask, optics.full_mask()
+    whole = np.zeros((*optics.size, *of_field.shape[2:]), of_field.dtype)
+    whole[y0:y1, x0:x1] = of_field
+    return whole

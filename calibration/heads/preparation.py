@@ -1,0 +1,13 @@
+"""Is the bowel clean enough to look at? Boston scale 2-3 against 0-1 and impacted stool."""
+
+from __future__ import annotations
+
+from calibration.heads import Head
+from calibration.manifest import LABELS, Entry
+
+
+def label(entry: Entry) -> str | None:
+    return entry.labels.get("preparation")
+
+
+HEAD = Head(kind="classify", labels=LABELS["preparation"], label=label, ships=True)
