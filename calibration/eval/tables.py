@@ -150,7 +150,7 @@ def _confusion(title: str, encodings: Encodings) -> Table:
 def _robustness(title: str, encodings: Encodings) -> Table:
     named = {name: report["robustness"] for name, report in encodings.items() if "robustness" in report}
     table = Table(title=title, title_justify="left")
-    table.add_column("corruption")
+    table.add_column("made worse", min_width=12)
     for name in named:
         for strength in STRENGTHS:
             table.add_column(f"{name} {'●' * strength}", justify="right")
