@@ -5,14 +5,15 @@
 | u8 | uint8, zero point 128 | ONNX Runtime on CPUs | ReLU clips the *integers* after Q, or nothing would fuse |
 | s8 | int8, zero point 0 | TensorRT | ReLU before Q; of a sum only the identity quantised; biases float |
 
-Weights are int8 per output channel, biases whole steps of (input scale x weight scale). Every scale is a float16
-number, so a strongly typed FP16 file has the same grid. ReLU6 needs no clip at its top: nothing above 6 was ever seen
-there, and the grid saturates. What is no convolution or sum (`features`, heads) stays float behind a DequantizeLinear.
+Weights are int8 per output channel, biases whole steps of (input scale x weight scale). Every scale but FIXED's is a
+float16 number, so a strongly typed FP16 file has the same grid. ReLU6 needs no clip at its top: nothing above 6 was
+ever seen there, and the grid saturates. What is no convolution or sum (`features`, heads) stays float behind a
+DequantizeLinear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,16 +82,22 @@ def rounded(
     bias: NDArray[np.float32],
     input_scale: np.float32,
     means: NDArray[np.float64] | None = None,
+    scales: Callable[[NDArray[np.floating]], NDArray[np.float32]] = steps_of,
 ) -> Rounded:
     """A convolution's constants on the grid. With its input's channel means, the bias takes the mean error away."""
     channels = len(weight)
     # A channel of (nearly) no weights keeps a step in which its bias still fits an int32.
     least = np.maximum(np.abs(bias) * LEVELS / (input_scale * 2**30), 1e-8)
-    scale = steps_of(np.maximum(np.abs(weight).reshape(channels, -1).max(1), least))
+    scale = scales(np.maximum(np.abs(weight).reshape(channels, -1).max(1), least))
     steps = np.round(weight / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
     error = 0.0 if means is None else mean_response(steps * scale.reshape(-1, 1, 1, 1) - weight, means)
     bias_scale = (scale * input_scale).astype(np.float32)
     return Rounded(steps, scale, np.round((bias - error) / bias_scale).astype(np.int32), bias_scale)
+
+
+def _exact_steps(reaches: NDArray[np.floating]) -> NDArray[np.float32]:
+    """As `steps_of`, but not rounded to float16: what only U8 puts on a grid, and means are to stay means."""
+    return (reaches / LEVELS).astype(np.float32)
 
 
 def mean_response(weight: NDArray[np.floating], means: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -196,16 +203,17 @@ class _Writer:
         """The convolution, whose output is float: on integers, or on float weights where it does not run in INT8."""
         node = unit.node
         source, result = node.input[0], node.output[0]
-        if source not in self.scales or unit.output in self.calibration.left:
+        thin = fewest_channels(node, self.weights) < self.encoding.least_channels
+        if source not in self.scales or unit.output in self.calibration.left or (thin and result in FIXED):
             return self.copy(node, self.read(node.input))
         weight = self.weights[node.input[1]]
         bias = self.weights[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight), np.float32)
-        means = None if result in FIXED else self.calibration.means.get(source)
-        on_grid = rounded(weight, bias, self.scales[source], means)
+        if result in FIXED:
+            on_grid = rounded(weight, bias, self.scales[source], scales=_exact_steps)
+        else:
+            on_grid = rounded(weight, bias, self.scales[source], self.calibration.means.get(source))
         inputs = self.read([source])
-        if fewest_channels(node, self.weights) < self.encoding.least_channels:
-            if result in FIXED:
-                return self.copy(node, self.read(node.input))
+        if thin:
             inputs += [self.constant(f"{result}/{k}", v) for k, v in zip("wb", on_grid.floats(), strict=True)]
             return self.copy(node, inputs)
         inputs.append(self.integers(f"{result}/weight", on_grid.weight, on_grid.scale))
@@ -230,7 +238,8 @@ class _Writer:
             if unit.rectifier is not None:
                 self.copy(unit.rectifier, [value, *unit.rectifier.input[1:]])
             return
-        scale, rectified = step(self.calibration.ranges[unit.output]), unit.rectifier is not None
+        reach, rectified = self.calibration.ranges[unit.output], unit.rectifier is not None
+        scale = np.float32(reach / LEVELS) if unit.output in FIXED else step(reach)
         if rectified and not self.encoding.rectify_integers:
             value = self.emit("Relu", [value], f"{value}/relu")
         self.put_on_grid(unit.output, value, scale, rectified and self.encoding.rectify_integers)

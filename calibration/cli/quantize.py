@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from calibration import datasets, manifest, quantize, sensitivity
+from calibration import datasets, manifest, qat, quantize, sensitivity
 from calibration.audit import audited
 from calibration.cli.shared import console, progress_bars
+from calibration.eval.overlap import mean_overlap
 from calibration.eval.runner import FILES, Runner
 from calibration.manifest import Entry
 from calibration.parity import agreement
@@ -47,48 +48,82 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=[*METHODS, BEST], default="mse", help="best: each tensor's own, measured")
     parser.add_argument("--report", action="store_true", help="measure every unit's effect; best always does")
     parser.add_argument("--unit-gate", type=float, default=sensitivity.GATE, help="effect beyond which a unit is float")
+    parser.add_argument("--gate", type=float, default=qat.GATE, help="Dice lost to INT8 beyond which it is fine-tuned")
+    parser.add_argument("--steps", type=int, default=qat.Schedule.steps, help="length of that fine-tuning; 0: never")
     parser.add_argument("--fp16", action="store_true", help=f"also {TYPED}, for a strongly typed TensorRT network")
 
 
 def run(options: argparse.Namespace) -> int:
     """FP32 ONNX to INT8 by explicit Q/DQ: one calibration, one file for ONNX Runtime and one for TensorRT."""
     runner = Runner(options.model, threads=1)
-    frames = calibration_frames(runner, _pictures(options), options.pictures)
+    found = _pictures(options)
+    frames = calibration_frames(runner, found, options.pictures)
     model = onnx.load(str(options.model))
     calibration, effects = _calibration(options, model, frames)
-    files = {U8: quantised(model, calibration, "u8"), S8: quantised(model, calibration, "s8")}
+    judged = [(entry, root) for entry, root in found if entry.split == "val" and entry.mask]
+    tuned, calibration, gate = _through_gate(options, model, calibration, frames, judged)
+    files = {U8: quantised(tuned, calibration, "u8"), S8: quantised(tuned, calibration, "s8")}
     if options.fp16:
         files[TYPED] = strongly_typed(files[S8])
     options.folder.mkdir(parents=True, exist_ok=True)
     for name, written in files.items():
         onnx.save(written, str(options.folder / name))
-    digest = hashlib.sha256(options.model.read_bytes()).hexdigest()
+        console.print(f"{options.folder / name}: {(options.folder / name).stat().st_size / 1e6:.1f} MB")
     report = {
-        "model_sha256": digest,
+        "model_sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
         "method": options.method,
         "pictures": len(frames),
+        "gate": gate,
         **_report(options, calibration, effects, frames, files),
     }
     (options.folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
-    for name in files:
-        console.print(f"{options.folder / name}: {(options.folder / name).stat().st_size / 1e6:.1f} MB")
     _say(report)
     return 0
 
 
+def _through_gate(
+    options: argparse.Namespace,
+    model: onnx.ModelProto,
+    calibration: Calibration,
+    frames: Sequence[Frame],
+    judged: Sequence[tuple[Entry, Path]],
+) -> tuple[onnx.ModelProto, Calibration, dict[str, float]]:
+    """The net and calibration to write, fine-tuned if rounding alone loses too much, and the Dice on `judged`."""
+    if not judged:
+        return model, calibration, {}
+
+    def dice(one: onnx.ModelProto) -> float:
+        samples = (datasets.load(*picture) for picture in judged)
+        return mean_overlap(Runner(one.SerializeToString(), threads=1), samples).dice
+
+    gate = {"allowed": options.gate, "fp32": dice(model), "rounded": dice(quantised(model, calibration, "u8"))}
+    if not options.steps or not qat.needs_training(gate["fp32"], gate["rounded"], options.gate):
+        return model, calibration, gate
+    with progress_bars() as progress:
+        task = progress.add_task("fine-tuning", total=options.steps)
+
+        def done(step: int, loss: float) -> None:
+            progress.update(task, completed=step, description=f"fine-tuning, loss {loss:.4f}")
+
+        tuned, learnt = qat.fine_tuned(model, calibration, frames, qat.Schedule(options.steps), done)
+    gate["fine_tuned"] = dice(quantised(tuned, learnt, "u8"))
+    return (tuned, learnt, gate) if gate["fine_tuned"] > gate["rounded"] else (model, calibration, gate)
+
+
 def _pictures(options: argparse.Namespace) -> list[tuple[Entry, Path]]:
-    """The training pictures that were named, and the folder of each."""
+    """The pictures that were named, stills only, and the folder of each."""
     if options.manifest:
         listed = manifest.read(options.manifest)
         found = [(entry, listed.root(entry)) for entry in listed.entries]
     else:
         layout, root = options.data[0], Path(options.data[1])
         found = [(entry, root) for entry in datasets.scan(layout, root)]
-    return [(entry, root) for entry, root in found if entry.split == "train" and entry.frame < 0]
+    return [(entry, root) for entry, root in found if entry.frame < 0]
 
 
 def calibration_frames(runner: Runner, found: Sequence[tuple[Entry, Path]], wanted: int) -> list[Frame]:
-    """`wanted` pictures, spread evenly over those found, as the model's input. DatasetError where they are too few."""
+    """`wanted` training pictures, spread evenly over those found, as the model's input. DatasetError: too few."""
+    found = [(entry, root) for entry, root in found if entry.split == "train"]
     if min(wanted, len(found)) < LEAST_PICTURES:
         raise DatasetError(
             f"calibration set too small: {len(found)} training pictures, {wanted} asked for, "
@@ -140,6 +175,8 @@ def _report(
 
 
 def _say(report: dict[str, Any]) -> None:
+    for name, dice in report["gate"].items():
+        console.print(f"Dice {name.replace('_', ' ')}: {dice:.4f}")
     tensorrt, agree = report["tensorrt"], report["agreement"]
     console.print(f"{report['method']} on {report['pictures']} pictures; {len(report['left_in_float'])} units in float")
     console.print(
