@@ -63,7 +63,10 @@ def _net(student: Student, side: int) -> onnx.ModelProto:
         )
     if program is None:
         raise ModelError("torch's exporter gave no program")
-    return program.model_proto
+    net = program.model_proto
+    for node in net.graph.node:
+        del node.metadata_props[:]  # the exporter's stack traces, with this machine's paths
+    return net
 
 
 def _kernels() -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 The exported FP32 net is run in torch node by node, with every unit's output and every convolution's weights rounded as
 quantize.py rounds them (the CPU's placement, which rounds most). Gradients pass the rounding as if it were not there,
 weights and reaches learn together, and what they learn is to answer as the FP32 net does: no labels are needed. The
-result goes through the same writer as any other calibration.
+encoder's maps are among the answers, since heads stand on them. The result goes through the same writer as any other.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calibration.halves import whole
-from calibration.quantize import FIXED, Calibration
+from calibration.quantize import Calibration
 from calibration.ranges import LEVELS, Frame
 from calibration.student import normalised
 from calibration.units import units
 from edge.errors import ModelError
 
 GATE = 0.005  # Dice; more than this must not be lost to INT8
-TAUGHT = ("polyp", "features")  # outputs that are to stay as they were
+TAUGHT = ("polyp", "level4", "level8", "level16", "level32")  # tensors that are to stay as they were
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. Rates fall to nothing along a cosine."""
+    """How long and how fast. Rates rise for a tenth of the steps, then fall to nothing along a cosine."""
 
     steps: int = 300
     batch: int = 8
-    weight_rate: float = 1e-4
+    weight_rate: float = 1e-5
     reach_rate: float = 2e-3  # of the logarithm of the reach
     seed: int = 1
+
+    def share(self, step: int) -> float:
+        """Of the full rates, at a step counted from 0."""
+        warm = max(self.steps // 10, 1)
+        return min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / self.steps))
 
 
 def needs_training(fp32_dice: float, int8_dice: float, gate: float = GATE) -> bool:
@@ -68,15 +73,16 @@ class Net(nn.Module):
 
     def __init__(self, model: onnx.ModelProto, calibration: Calibration) -> None:
         super().__init__()
-        self.outputs = [o.name for o in model.graph.output if o.name in TAUGHT]
+        made = {name for node in model.graph.node for name in node.output}
+        self.outputs = [name for name in TAUGHT if name in made]
         self.nodes = _leading_to(model, self.outputs)
         of_file = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
         read = {name for node in self.nodes for name in node.input if name in of_file}
         self.constants = {name: torch.from_numpy(of_file[name].copy()) for name in read}
         self.learnt = sorted({name for n in self.nodes if n.op_type == "Conv" for name in n.input[1:]})
         self.weights = nn.ParameterList(nn.Parameter(self.constants[name]) for name in self.learnt)
-        made = {name for node in self.nodes for name in node.output}
-        of_units = [u for u in units(model) if u.output in made and u.output not in FIXED]
+        run = {name for node in self.nodes for name in node.output}
+        of_units = [u for u in units(model) if u.output in run]
         self.tensors = [u.output for u in of_units if u.output not in calibration.left]
         self.float_nodes = {u.node.output[0] for u in of_units if u.output in calibration.left}
         start = [math.log(calibration.ranges[name]) for name in self.tensors]
@@ -139,15 +145,6 @@ def _clip(inputs: Sequence[Tensor], _: Attributes) -> Tensor:
     return x.clamp(float(low), float(high))
 
 
-def _pool(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
-    return F.avg_pool2d(inputs[0], _pair(attributes, "kernel_shape", 1), _pair(attributes, "strides", 1))
-
-
-def _mean(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
-    x, axes = inputs
-    return x.mean([int(axis) for axis in axes], bool(attributes.get("keepdims", 1)))
-
-
 OPERATIONS: dict[str, Callable[[Sequence[Tensor], Attributes], Tensor]] = {
     "Conv": _convolution,
     "Clip": _clip,
@@ -155,10 +152,6 @@ OPERATIONS: dict[str, Callable[[Sequence[Tensor], Attributes], Tensor]] = {
     "Add": lambda inputs, _: inputs[0] + inputs[1],
     "Resize": lambda inputs, _: F.interpolate(inputs[0], scale_factor=[float(v) for v in inputs[1][2:]]),
     "DepthToSpace": lambda inputs, attributes: F.pixel_shuffle(inputs[0], int(str(attributes["blocksize"]))),
-    "AveragePool": _pool,
-    "ReduceMean": _mean,
-    "Reshape": lambda inputs, _: inputs[0].flatten(1),  # the only one there is: a pooled grid to a row
-    "Concat": lambda inputs, _: torch.cat(list(inputs), 1),
 }
 
 
@@ -171,7 +164,7 @@ def _batch(frames: Sequence[Frame], schedule: Schedule, rng: np.random.Generator
 
 
 def difference(answers: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Smooth L1 of every output in units of its own deviation, summed."""
+    """Smooth L1 of every answer in units of its own deviation, summed."""
     pairs = zip(answers, wanted, strict=True)
     return torch.stack([F.smooth_l1_loss(a / d, w / d) for a, w in pairs for d in [w.std() + 1e-6]]).sum()
 
@@ -197,7 +190,7 @@ def fine_tuned(
         {"params": [net.log_reach], "lr": schedule.reach_rate},
     ]
     optimiser = torch.optim.Adam(groups)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, schedule.steps)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule.share)
     for step in range(1, schedule.steps + 1):
         x = _batch(frames, schedule, rng)
         with torch.no_grad():
@@ -208,7 +201,7 @@ def fine_tuned(
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        falling.step()
+        rates.step()
         done(step, loss.item())
     return _with_weights(model, net), Calibration({**calibration.ranges, **net.reaches()}, {}, calibration.left)
 

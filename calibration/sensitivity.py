@@ -20,7 +20,7 @@ from calibration.quantize import FIXED, Calibration, input_means, rounded, seen
 from calibration.ranges import METHODS, Frame, Histogram, observed, step
 from calibration.units import Unit, units
 
-GATE = 0.1  # noise; a unit that alone disturbs the logits more than this is left in float
+GATE = 0.05  # noise; a unit that alone disturbs the logits as much as a whole good net does is left in float
 BEST = "best"  # each tensor's own method, the one of least noise
 JUDGED, STEP = "polyp", "step"
 

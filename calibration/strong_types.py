@@ -1,7 +1,8 @@
-"""The S8 file for a strongly typed TensorRT network: what computes in float computes in FP16, and the graph says so.
+"""The S8 file for a strongly typed TensorRT network: what leads to the masks in float computes in FP16, and says so.
 
 Scales of Q and DQ become float16, which changes no grid (every scale is a float16 number already). Inputs and outputs
-keep their types. What leads to `thumbnail` and `detail` stays float32: a byte has too many levels for FP16 sums.
+keep their types. What measures the picture, and what pools features for the heads, stays float32: it sums thousands of
+values, more than FP16 can count, and costs next to nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.errors import ModelError
 
-EXACT = ("thumbnail", "detail")  # outputs that stay in float32
+MASKS = ("polyp",)  # outputs whose way is FP16
+EXACT = ("thumbnail", "detail")  # outputs that share its beginning, and keep that float32
 OPSET, IR = 19, 9  # the first in which Q and DQ take float16
 HALF = "/fp16"
 ALWAYS_FLOAT32 = {"Resize": 2}  # operation -> its input that ONNX has no float16 for: the scales
@@ -30,20 +32,19 @@ def _ancestors(model: onnx.ModelProto, outputs: Iterable[str]) -> set[str]:
 
 
 class _Typed:
-    """One graph, written node by node. `halves` are the float tensors that hold float16 now."""
+    """One graph, written node by node: a tensor of `halved` that was float is float16, by its name with HALF."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
-        self.exact = _ancestors(model, EXACT)
-        self.outputs = [output.name for output in model.graph.output]
+        self.halved = _ancestors(model, MASKS) - _ancestors(model, EXACT)
         inferred = onnx.shape_inference.infer_shapes(model).graph
         values = [*inferred.value_info, *inferred.input, *inferred.output]
         types = {v.name: v.type.tensor_type.elem_type for v in values}
         types.update({i.name: i.data_type for i in inferred.initializer})
         self.floats = {name for name, kind in types.items() if kind == TensorProto.FLOAT}
         self.constants = {i.name: i for i in model.graph.initializer}
-        self.nodes: list[onnx.NodeProto] = []
         self.made: dict[str, onnx.TensorProto] = {}
+        self.nodes: list[onnx.NodeProto] = []
         self.cast: set[str] = set()
 
     def half_constant(self, name: str) -> str:
@@ -55,32 +56,41 @@ class _Typed:
         self.made[name + HALF] = numpy_helper.from_array(half, name + HALF)
         return name + HALF
 
+    def cast_once(self, source: str, result: str, kind: int) -> str:
+        if result not in self.cast:
+            self.cast.add(result)
+            self.nodes.append(helper.make_node("Cast", [source], [result], f"{result}/Cast", to=kind))
+        return result
+
     def half(self, name: str) -> str:
         """The float16 tensor that stands for `name`: a constant, a cast where float32 ends, or a node's output."""
         if name not in self.floats:
             return name
         if name in self.constants:
             return self.half_constant(name)
-        if name in self.exact and name not in self.cast:
-            self.cast.add(name)
-            self.nodes.append(helper.make_node("Cast", [name], [name + HALF], name + HALF, to=TensorProto.FLOAT16))
-        return name + HALF
+        return name + HALF if name in self.halved else self.cast_once(name, name + HALF, TensorProto.FLOAT16)
+
+    def single(self, name: str) -> str:
+        """The float32 tensor `name`, cast back where float16 ends."""
+        is_half = name in self.halved and name in self.floats and name not in self.constants
+        return self.cast_once(name + HALF, name, TensorProto.FLOAT) if is_half else name
+
+    def node(self, node: onnx.NodeProto) -> None:
+        copied = onnx.NodeProto()
+        copied.CopyFrom(node)
+        if self.halved.intersection(node.output):
+            kept = ALWAYS_FLOAT32.get(node.op_type)
+            copied.input[:] = [name if i == kept else self.half(name) for i, name in enumerate(node.input)]
+            copied.output[:] = [name + HALF if name in self.floats else name for name in node.output]
+        else:
+            copied.input[:] = [self.single(name) for name in node.input]
+        self.nodes.append(copied)
 
     def typed(self) -> onnx.ModelProto:
         for node in self.model.graph.node:
-            copied = onnx.NodeProto()
-            copied.CopyFrom(node)
-            if not self.exact.intersection(node.output):
-                kept = ALWAYS_FLOAT32.get(node.op_type)
-                copied.input[:] = [n if i == kept else self.half(n) for i, n in enumerate(node.input)]
-                copied.output[:] = [name + HALF if name in self.floats else name for name in node.output]
-                for attribute in copied.attribute:
-                    if node.op_type == "Cast" and attribute.i == TensorProto.FLOAT:
-                        attribute.i = TensorProto.FLOAT16
-            self.nodes.append(copied)
-        for name in self.outputs:
-            if name in self.floats and name not in self.exact:
-                self.nodes.append(helper.make_node("Cast", [name + HALF], [name], f"{name}/Cast", to=TensorProto.FLOAT))
+            self.node(node)
+        for output in self.model.graph.output:
+            self.single(output.name)
         return self._model()
 
     def _model(self) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from calibration.cli import main  # noqa: E402
 from calibration.eval.runner import Runner  # noqa: E402
 from calibration.export import exported  # noqa: E402
 from calibration.parity import agreement, output_step  # noqa: E402
-from calibration.pictures import phantom  # noqa: E402
+from calibration.pictures import phantom, rgb  # noqa: E402
 from calibration.quantize import Calibration, calibrated, quantised  # noqa: E402
 from calibration.strong_types import strongly_typed  # noqa: E402
 from calibration.units import units  # noqa: E402
@@ -29,6 +30,7 @@ from edge.errors import ModelError  # noqa: E402
 from tests.support.tiny_net import SIDE, disc_frames, tiny_student  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
 RELEASED = ROOT / "models" / "polyp-mobilenetv2-256" / "fp32.onnx"
 
 
@@ -296,7 +298,7 @@ def test_the_audit_refuses_the_cpus_encoding(u8: onnx.ModelProto) -> None:
 # ------------------------------------------------------------------------------------- strongly typed
 
 
-def test_strongly_typed_float_is_float16_but_for_the_picture_and_the_outputs(s8: onnx.ModelProto) -> None:
+def test_strongly_typed_is_float16_on_the_way_to_the_masks(s8: onnx.ModelProto) -> None:
     typed = strongly_typed(s8)
     assert audited(typed).violations == ()
     assert [one.int8 for one in audited(typed).convolutions] == [one.int8 for one in audited(s8).convolutions]
@@ -306,11 +308,10 @@ def test_strongly_typed_float_is_float16_but_for_the_picture_and_the_outputs(s8:
     for node in typed.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             assert of_file[node.input[1]].dtype == np.float16
-        if node.op_type == "Conv":
-            exact = node.output[0] in quantize.FIXED
-            assert (
-                of_file[node.input[2]].dtype == (np.float32 if exact else np.float16) if len(node.input) > 2 else exact
-            )
+        if node.op_type == "Conv" and len(node.input) > 2:
+            assert of_file[node.input[2]].dtype == np.float16
+        if node.op_type in ("ReduceMean", "Concat") or node.output[0] in quantize.FIXED:
+            assert not any(name.endswith("/fp16") for name in node.input)
     for name in (n for n in of_file if n.endswith("/scale/fp16")):
         np.testing.assert_array_equal(of_file[name].astype(np.float32), constants(s8)[name.removesuffix("/fp16")])
 
@@ -527,11 +528,23 @@ def test_too_few_pictures_are_refused_before_anything_is_written(
 # ---------------------------------------------------------------------------------- the released model
 
 
+def phantom_frames(runner: Runner) -> list[ranges.Frame]:
+    return [runner.frame(sample.picture) for sample in phantom(31, 4, 256)]
+
+
+def real_frames(runner: Runner) -> list[ranges.Frame]:
+    paths = sorted((DATA / "kvasir_seg" / "val" / "images").glob("*"))[:8]
+    if not paths:
+        pytest.skip("no ../shared/data/kvasir_seg beside this folder")
+    return [runner.frame(rgb(path)) for path in paths]
+
+
 @pytest.mark.skipif(not RELEASED.is_file(), reason="no released model here")
-def test_the_released_net_under_tensorrts_rules() -> None:
-    """Phantom pictures are enough to see where it runs in INT8 and how far its encodings are apart."""
+@pytest.mark.parametrize("pictures", [phantom_frames, real_frames])
+def test_the_released_net_in_both_encodings(pictures: Callable[[Runner], list[ranges.Frame]]) -> None:
+    """Bit for bit they cannot agree: S8 rounds once less in every sum, and kernels break ties otherwise."""
     runner = Runner(RELEASED, threads=1)
-    frames = [runner.frame(sample.picture) for sample in phantom(31, 3, 256)]
+    frames = pictures(runner)
     model = halves.whole(onnx.load(str(RELEASED)))
     calibration = calibrated(model, frames, "mse")
     u8, s8 = (quantised(model, calibration, encoding) for encoding in ("u8", "s8"))
@@ -539,4 +552,7 @@ def test_the_released_net_under_tensorrts_rules() -> None:
     assert found.violations == ()
     assert {one.why for one in found.convolutions if not one.int8} == {"fewer than 16 channels"}
     assert sum(one.int8 for one in found.convolutions) >= 0.9 * len(found.convolutions)
-    assert agreement(u8, s8, frames).dice > 0.9
+    apart = agreement(u8, s8, frames)
+    assert apart.within_one_step > 0.6
+    assert apart.mean_steps < 1.2
+    assert apart.dice > 0.97
