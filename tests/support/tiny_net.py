@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import cv2
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
 from calibration.encoders.mobilenetv2 import Block
+from calibration.export import exported
 from calibration.student import Student
 
 SIDE = 64
@@ -41,6 +44,12 @@ def tiny_student() -> Student:
             if "bias" in name or ("norm" in name and value.is_floating_point()):
                 value.add_(torch.rand(value.shape) * 0.3)
     return student
+
+
+@functools.cache
+def tiny_fp32() -> onnx.ModelProto:
+    """The tiny student as `export` writes it, made once a process: copy it before changing it."""
+    return exported(tiny_student(), SIDE)
 
 
 def disc_frames(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:

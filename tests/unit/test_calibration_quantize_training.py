@@ -13,13 +13,12 @@ from onnx import numpy_helper
 torch = pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration import qat, ranges  # noqa: E402
-from calibration.export import exported  # noqa: E402
 from calibration.parity import agreement  # noqa: E402
 from calibration.quantize import Calibration, calibrated, quantised, rounded  # noqa: E402
 from calibration.student import normalised  # noqa: E402
 from calibration.units import readers, units  # noqa: E402
 from edge.errors import ModelError  # noqa: E402
-from tests.support.tiny_net import SIDE, disc_frames, tiny_student  # noqa: E402
+from tests.support.tiny_net import disc_frames, tiny_fp32  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +54,8 @@ def change(model: onnx.ModelProto, name: str, index: object, by: float) -> None:
 @pytest.fixture(scope="module")
 def fp32(frames: list[ranges.Frame]) -> onnx.ModelProto:
     """The tiny net with half of all cells marked, so that a mask means something."""
-    model = exported(tiny_student(), SIDE)
+    model = onnx.ModelProto()
+    model.CopyFrom(tiny_fp32())
     tensor = constant(model, "student.logits.bias")
     bias = numpy_helper.to_array(tensor) - np.float32(np.median(logits(model, frames)))
     tensor.CopyFrom(numpy_helper.from_array(bias, tensor.name))
