@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from onnx import helper, numpy_helper
 
 pytest.importorskip("torch", reason="the calibration extra is not installed")
 
-from calibration import quantize, ranges
+from calibration import halves, quantize, ranges
 from calibration.audit import audited
 from calibration.eval.runner import Runner
 from calibration.parity import agreement
@@ -22,6 +23,10 @@ from calibration.quantize import calibrated, quantised
 from calibration.strong_types import strongly_typed
 from edge.errors import ModelError
 from tests.support.tiny_net import disc_frames, tiny_fp32
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+RELEASED = ROOT / "models" / "polyp-mobilenetv2-256" / "fp32.onnx"
 
 
 @pytest.fixture(scope="module")
