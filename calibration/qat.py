@@ -87,14 +87,19 @@ class Net(nn.Module):
         self.float_nodes = {u.node.output[0] for u in of_units if u.output in calibration.left}
         start = [math.log(calibration.ranges[name]) for name in self.tensors]
         self.log_reach = nn.Parameter(torch.tensor(start, dtype=torch.float32))
+        self.ceilings = torch.tensor([u.ceiling for u in of_units if u.output in self.tensors])
+
+    def reach(self) -> Tensor:
+        """Of every unit, never beyond its rectifier's ceiling: INT8 clips there by saturating."""
+        return torch.minimum(self.log_reach.exp(), self.ceilings)
 
     def reaches(self) -> dict[str, float]:
-        return dict(zip(self.tensors, self.log_reach.detach().exp().tolist(), strict=True))
+        return dict(zip(self.tensors, self.reach().tolist(), strict=True))
 
     def forward(self, x: Tensor, quantise: bool) -> list[Tensor]:
         """`x` float (N, 4, S, S) to the outputs in their order."""
         values = {**self.constants, **dict(zip(self.learnt, self.weights, strict=True)), "x": x}
-        scales = dict(zip(self.tensors, (self.log_reach.exp() / LEVELS).unbind(), strict=True)) if quantise else {}
+        scales = dict(zip(self.tensors, (self.reach() / LEVELS).unbind(), strict=True)) if quantise else {}
         for node in self.nodes:
             inputs = [values[name] for name in node.input if name]
             if quantise and node.op_type == "Conv" and node.output[0] not in self.float_nodes:

@@ -6,8 +6,8 @@
 | s8 | int8, zero point 0 | TensorRT | ReLU before Q; of a sum only the identity quantised; biases float |
 
 Weights are int8 per output channel, biases whole steps of (input scale x weight scale). Every scale but FIXED's is a
-float16 number, so a strongly typed FP16 file has the same grid. ReLU6 needs no clip at its top: nothing above 6 was
-ever seen there, and the grid saturates. What is no convolution or sum (`features`, heads) stays float behind a
+float16 number, so a strongly typed FP16 file has the same grid. ReLU6 needs no clip at its top: its grid
+ends at 6 at the latest, and saturates. What is no convolution or sum (`features`, heads) stays float behind a
 DequantizeLinear.
 """
 
@@ -238,7 +238,7 @@ class _Writer:
             if unit.rectifier is not None:
                 self.copy(unit.rectifier, [value, *unit.rectifier.input[1:]])
             return
-        reach, rectified = self.calibration.ranges[unit.output], unit.rectifier is not None
+        reach, rectified = min(self.calibration.ranges[unit.output], unit.ceiling), unit.rectifier is not None
         scale = np.float32(reach / LEVELS) if unit.output in FIXED else step(reach)
         if rectified and not self.encoding.rectify_integers:
             value = self.emit("Relu", [value], f"{value}/relu")

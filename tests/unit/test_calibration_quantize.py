@@ -164,35 +164,6 @@ def test_picture_quality_outputs(
     np.testing.assert_allclose(answer["detail"][0, 0], wanted, atol=2.0 if gridded else 1e-2)
 
 
-# ------------------------------------------------------------------------------- what each runtime fuses
-
-
-def test_u8_has_zero_point_128_and_int8_weights_per_channel(u8: onnx.ModelProto) -> None:
-    of_file = constants(u8)
-    made_by = {node.output[0]: node for node in u8.graph.node}
-    activations = {n.input[2] for n in u8.graph.node if n.op_type == "QuantizeLinear"}
-    assert {(str(of_file[name].dtype), int(of_file[name])) for name in activations} == {("uint8", 128)}
-    for conv in (n for n in u8.graph.node if n.op_type == "Conv"):
-        source, weight, bias = (made_by[name] for name in conv.input)
-        integers = of_file[weight.input[0]]
-        assert source.op_type == "DequantizeLinear"
-        assert integers.dtype == np.int8
-        assert of_file[weight.input[1]].shape == (len(integers),)
-        assert of_file[bias.input[0]].dtype == np.int32
-
-
-def test_onnx_runtime_runs_every_convolution_in_int8(
-    fp32: onnx.ModelProto, u8: onnx.ModelProto, frames: list[ranges.Frame], tmp_path: Path
-) -> None:
-    path = tmp_path / "optimised.onnx"
-    run(u8, frames[0], optimized_model_filepath=str(path))
-    operations = [node.op_type for node in onnx.load(str(path)).graph.node]
-    assert operations.count("QLinearConv") == sum(n.op_type == "Conv" for n in fp32.graph.node)
-    assert "Conv" not in operations
-    assert "Relu" not in operations
-    assert operations.count("QLinearAdd") == sum(not u.is_convolution for u in units(fp32))
-
-
 # ------------------------------------------------------------------------------------ odd nets, odd units
 
 
@@ -260,6 +231,32 @@ def test_a_unit_left_in_float_is_float_with_its_weights_and_output(
     assert found.violations == ()
     assert {one.why for one in found.convolutions if one.name == unit.node.output[0]} == {"left in float"}
     assert "input in float" in {one.why for one in found.convolutions}
+
+
+def test_relu6_ends_at_six_whatever_was_calibrated(
+    fp32: onnx.ModelProto, calibration: Calibration, frames: list[ranges.Frame]
+) -> None:
+    """Its clip is the grid's end, so a wider reach must not move it."""
+    unit = next(u for u in units(fp32) if u.ceiling == 6.0)
+    loud = copied(fp32)
+    for constant in loud.graph.initializer:
+        if constant.name in unit.node.input[1:]:
+            value = numpy_helper.to_array(constant) * np.float32(50)
+            constant.CopyFrom(numpy_helper.from_array(value, constant.name))
+    wide = Calibration({**calibration.ranges, unit.output: 12.0})
+    for encoding in quantize.ENCODINGS:
+        graph = quantised(loud, wide, encoding)
+        (answer,) = ranges.observed(graph, [f"{unit.output}/dq"]).run(None, {"image": frames[0]})
+        assert answer.max() == pytest.approx(6.0, rel=2e-3)
+
+
+def test_a_clip_that_does_not_begin_at_zero_is_no_rectifier(fp32: onnx.ModelProto) -> None:
+    model = copied(fp32)
+    low = next(n for n in model.graph.node if n.op_type == "Clip").input[1]
+    for constant in model.graph.initializer:
+        if constant.name == low:
+            constant.CopyFrom(numpy_helper.from_array(np.array(-1, np.float32), low))
+    assert not any(u.rectifier is not None and u.rectifier.op_type == "Clip" for u in units(model))
 
 
 def test_a_channel_without_weights_keeps_its_bias(

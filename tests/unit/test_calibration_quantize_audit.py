@@ -1,4 +1,4 @@
-"""The audit by TensorRT's rules finds what breaks them; the strongly typed file is FP16 where it says so."""
+"""What each runtime fuses; the audit by TensorRT's rules finds what breaks them; the strongly typed file is FP16 where it says so."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from calibration.parity import agreement
 from calibration.pictures import phantom, rgb
 from calibration.quantize import calibrated, quantised
 from calibration.strong_types import strongly_typed
+from calibration.units import units
 from edge.errors import ModelError
 from tests.support.tiny_net import disc_frames, tiny_fp32
 
@@ -61,6 +62,35 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
+
+
+# ------------------------------------------------------------------------------- what each runtime fuses
+
+
+def test_u8_has_zero_point_128_and_int8_weights_per_channel(u8: onnx.ModelProto) -> None:
+    of_file = constants(u8)
+    made_by = {node.output[0]: node for node in u8.graph.node}
+    activations = {n.input[2] for n in u8.graph.node if n.op_type == "QuantizeLinear"}
+    assert {(str(of_file[name].dtype), int(of_file[name])) for name in activations} == {("uint8", 128)}
+    for conv in (n for n in u8.graph.node if n.op_type == "Conv"):
+        source, weight, bias = (made_by[name] for name in conv.input)
+        integers = of_file[weight.input[0]]
+        assert source.op_type == "DequantizeLinear"
+        assert integers.dtype == np.int8
+        assert of_file[weight.input[1]].shape == (len(integers),)
+        assert of_file[bias.input[0]].dtype == np.int32
+
+
+def test_onnx_runtime_runs_every_convolution_in_int8(
+    u8: onnx.ModelProto, frames: list[ranges.Frame], tmp_path: Path
+) -> None:
+    path = tmp_path / "optimised.onnx"
+    run(u8, frames[0], optimized_model_filepath=str(path))
+    operations = [node.op_type for node in onnx.load(str(path)).graph.node]
+    assert operations.count("QLinearConv") == sum(n.op_type == "Conv" for n in tiny_fp32().graph.node)
+    assert "Conv" not in operations
+    assert "Relu" not in operations
+    assert operations.count("QLinearAdd") == sum(not u.is_convolution for u in units(tiny_fp32()))
 
 
 def test_s8_obeys_tensorrts_rules(s8: onnx.ModelProto) -> None:

@@ -153,6 +153,14 @@ def test_units_left_in_float_stay_so(fp32: onnx.ModelProto, frames: list[ranges.
     assert f"{left}/q" not in {n.output[0] for n in quantised(tuned, learnt, "s8").graph.node}
 
 
+def test_a_reach_never_passes_its_rectifiers_ceiling(fp32: onnx.ModelProto, frames: list[ranges.Frame]) -> None:
+    found = calibrated(fp32, frames, "min-max", correct_bias=False)
+    wide = Calibration(dict.fromkeys(found.ranges, 100.0))
+    reaches = qat.Net(fp32, wide).reaches()
+    for unit in units(fp32):
+        assert reaches.get(unit.output, 0.0) <= min(unit.ceiling, 100.1)
+
+
 def test_a_loss_that_is_no_number_stops_it(fp32: onnx.ModelProto, frames: list[ranges.Frame]) -> None:
     found = calibrated(fp32, frames, "min-max", correct_bias=False)
     broken = Calibration({**found.ranges, units(fp32)[0].output: math.nan})
