@@ -138,7 +138,8 @@ def _bright(rng: Generator, light: Light, share: float) -> Light:
     away = np.hypot(x - rng.uniform(0.1, 0.9), y - rng.uniform(0.1, 0.9))
     near = 1 + np.float32(rng.uniform(0, 4)) * np.exp(-((away / np.float32(rng.uniform(0.2, 0.6))) ** 2))
     light = light * near[..., None]
-    light = light / max(float(np.quantile(_seen(light), 1 - share)), 1e-4)
+    green = light[..., 1][light @ LUMA > SEEN]  # red tissue looks white when its green is full too
+    light = light / max(float(np.quantile(green, 1 - share)) if green.size else 1.0, 1e-4)
     glow = cv2.GaussianBlur(np.clip(light - 1, 0, 2), (0, 0), side * rng.uniform(0.02, 0.08))
     return np.asarray(light + rng.uniform(0.05, 0.4) * glow + rng.uniform(0, 0.04), np.float32)
 

@@ -173,7 +173,8 @@ class Tapper:
         for number in range(count if self.head.usable(picture) else 0):
             place = self._place(entry, label, number)
             rng = _generator(entry, seed, number)
-            yield views.varied(self.head, rng, picture, self.head.labels[place], self.encoders[0].side), np.intp(place)
+            made = views.varied if number else views.judged  # the first as it is: that is what will be asked about
+            yield made(self.head, rng, picture, self.head.labels[place], self.encoders[0].side), np.intp(place)
 
     def _judged(self, entry: Entry, label: str) -> Iterator[View]:
         if self.head.kind == "dense":
