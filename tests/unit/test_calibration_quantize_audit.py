@@ -1,4 +1,4 @@
-"""What each runtime fuses; the audit by TensorRT's rules finds what breaks them; the typed file is FP16 where it says."""
+"""What each runtime fuses; an audit by TensorRT's rules finds what breaks them; the typed file is FP16 where it can."""
 
 from __future__ import annotations
 
