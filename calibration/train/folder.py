@@ -1,11 +1,11 @@
 """A run's folder: what it was made of and by, and each stage's checkpoint, log and curves. The first process writes.
 
-    RUN/recipe.toml           the recipe, as it was read
-    RUN/run.json              revision, versions, device, digests of manifest and weights, seconds of every stage
-    RUN/STAGE/checkpoint.pt   replaced in one step after every epoch
-    RUN/STAGE/log.jsonl       one Epoch a line;  RUN/STAGE/curves.svg draws it
-    RUN/calibrate.jsonl       the manifest of the training pictures that calibrated it
-    RUN/model/                the finished model's files
+RUN/recipe.toml           the recipe, as it was read
+RUN/run.json              revision, versions, device, digests of manifest and weights, seconds of every stage
+RUN/STAGE/checkpoint.pt   replaced in one step after every epoch
+RUN/STAGE/log.jsonl       one Epoch a line;  RUN/STAGE/curves.svg draws it
+RUN/calibrate.jsonl       the manifest of the training pictures that calibrated it
+RUN/model/                the finished model's files
 """
 
 from __future__ import annotations

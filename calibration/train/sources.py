@@ -46,7 +46,7 @@ class Pool:
         return self.manifest.root(entry) / entry.path
 
     def samples(self, kind: str, progress: Progress) -> list[Sample]:
-        """"polyps", "polyp_free" or "held_out", decoded when first asked for."""
+        """ "polyps", "polyp_free" or "held_out", decoded when first asked for."""
         if kind not in self._kept:
             entries: list[Entry] = getattr(self, kind)
             self._kept[kind] = []

@@ -206,9 +206,7 @@ def test_frozen_stages_keep_their_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_stops_at_once(
-    tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained(tmp_path, epochs=1)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     calm = run.objective.forward
@@ -232,9 +230,7 @@ def test_a_loss_that_is_no_number_stops_at_once(
         ({"batch": 4}, Place(threads=3), "a batch of 4 cannot be cut in 3 equal parts"),
     ],
 )
-def test_a_batch_that_cannot_be_is_refused(
-    tmp_path: Path, changes: dict[str, int], place: Place, said: str
-) -> None:
+def test_a_batch_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, int], place: Place, said: str) -> None:
     with pytest.raises(DatasetError, match=said):
         new_run(tmp_path, stage(**changes), place=place)
 
@@ -298,9 +294,7 @@ def test_nothing_is_said_where_nothing_is_wrong(tmp_path: Path, imagenet: Path) 
         ({"mask": (81, 64)}, r"m\.png: mask is 81×64, its picture 0\.png is 80×64"),
     ],
 )
-def test_too_little_or_odd_data_is_refused(
-    tmp_path: Path, imagenet: Path, words: dict[str, Any], said: str
-) -> None:
+def test_too_little_or_odd_data_is_refused(tmp_path: Path, imagenet: Path, words: dict[str, Any], said: str) -> None:
     with pytest.raises(DatasetError, match=said):
         looked_at(tmp_path, PLAIN, listed(tmp_path, **words), imagenet)
 
