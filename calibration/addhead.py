@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -58,12 +59,12 @@ def add(order: Order, progress: Progress) -> Record:
     judged = chosen(listed, order.name, head, "val", order.unshippable)
     encoders = {name: _encoder(models[file], head) for name, file in FIGURES_OF.items() if file in models}
     tapper = Tapper(listed, order.name, head, list(encoders.values()), order.cache)
-    examples = tapper.training(learned, order.views, order.seed, lambda d, n: progress("training views", d, n))
+    examples = tapper.training(learned, order.views, order.seed, functools.partial(progress, "training views"))
     layers = trained(head, examples, order.seed)
     put_in = {file: fused(model, Fused(order.name, head.tap, layers)) for file, model in models.items()}
     figures = {}
     for name, encoder in encoders.items():
-        held = tapper.judging(judged, encoder, lambda d, n, name=name: progress(f"{name}, held out", d, n))  # type: ignore[misc]
+        held = tapper.judging(judged, encoder, functools.partial(progress, f"{name}, held out"))
         figures[name] = _figures(order.name, head, held, layers)
     frames = _frames(judged, listed, next(iter(encoders.values())).side)
     for file, model in put_in.items():

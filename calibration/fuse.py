@@ -78,6 +78,7 @@ def fused(model: onnx.ModelProto, head: Fused) -> onnx.ModelProto:
     graph, source = copy.graph, tapped(model, head.tap)
     if head.name in {output.name for output in graph.output}:
         raise ModelError(f"the model already has an output {head.name}")
+    _freed(graph, head.name)
     for place, layer in enumerate(head.layers):
         stem = f"{head.name}/{place}"
         last = place == len(head.layers) - 1
@@ -93,6 +94,13 @@ def fused(model: onnx.ModelProto, head: Fused) -> onnx.ModelProto:
     graph.output.append(helper.make_tensor_value_info(head.name, TensorProto.FLOAT, _shape(copy, head)))
     onnx.checker.check_model(copy, full_check=True)
     return copy
+
+
+def _freed(graph: onnx.GraphProto, name: str) -> None:
+    """Give an inner tensor of this name another: exporters call theirs after operations, `view` for one."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"{name}/inner" if one == name else one for one in names]
 
 
 def _product(layer: Layer, inputs: list[str], result: str, name: str) -> onnx.NodeProto:

@@ -265,6 +265,14 @@ def test_a_fused_head_says_what_its_layers_say_and_changes_nothing_else(
     np.testing.assert_allclose(said, learn.answered(layers, tapped), rtol=1e-4, atol=1e-4)
 
 
+def test_an_inner_tensor_may_have_the_heads_name(bare: Path) -> None:
+    """Torch's exporter calls a reshaped tensor `view`."""
+    model = onnx.load(str(bare / "int8.onnx"))
+    head = fuse.Fused("coarse", "features", layers_for(model, "features", 2))
+    frame = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 4), np.uint8)
+    fuse.prove_unchanged(model, fuse.fused(model, head), [frame])
+
+
 def test_a_name_that_is_taken_is_refused(bare: Path) -> None:
     model = onnx.load(str(bare / "fp32.onnx"))
     with pytest.raises(ModelError, match="already has an output polyp"):
