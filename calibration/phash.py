@@ -7,8 +7,8 @@ frames of the same tower share their surround, and a dark lumen in the middle lo
 pictures come as near as true duplicates. A pair whose hashes are near is therefore compared once more: the middle of
 one, freed of brightness and shading, must be found in the other, at most SHIFT away.
 
-On this project's development data, of some 3,000 pairs across splits that were near by hash, all six that an eye calls the
-same scene scored 0.35 to 0.67; the highest of the others 0.30.
+On this project's development data, of some 3,000 pairs across splits that were near by hash, all six that an eye calls
+the same scene scored 0.35 to 0.67; the highest of the others 0.30.
 """
 
 from __future__ import annotations
