@@ -8,11 +8,14 @@ import itertools
 import cv2
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from calibration.encoders.mobilenetv2 import Block
 from calibration.export import exported
+from calibration.ranges import Frame
 from calibration.student import Student
 
 SIDE = 64
@@ -64,3 +67,22 @@ def disc_frames(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
         picture[mask > 0, :3] = (230, 150, 140)
         frames.append(picture[None])
     return frames
+
+
+def run(model: onnx.ModelProto, frame: Frame, **settings: object) -> dict[str, np.ndarray]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    for name, value in settings.items():
+        setattr(options, name, value)
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return {o.name: v for o, v in zip(session.get_outputs(), session.run(None, {"image": frame}), strict=True)}
+
+
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+
+
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
@@ -21,7 +20,7 @@ from calibration.parity import agreement, output_step  # noqa: E402
 from calibration.quantize import Calibration, calibrated, quantised  # noqa: E402
 from calibration.strong_types import strongly_typed  # noqa: E402
 from calibration.units import units  # noqa: E402
-from tests.support.tiny_net import disc_frames, tiny_fp32  # noqa: E402
+from tests.support.tiny_net import constants, copied, disc_frames, run, tiny_fp32  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +46,6 @@ def s8(fp32: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def u8(fp32: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
     return quantised(fp32, calibration, "u8")
-
-
-def run(model: onnx.ModelProto, frame: ranges.Frame, **settings: object) -> dict[str, np.ndarray]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    for name, value in settings.items():
-        setattr(options, name, value)
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return {o.name: v for o, v in zip(session.get_outputs(), session.run(None, {"image": frame}), strict=True)}
-
-
-def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-
-
-def copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 # ------------------------------------------------------------------------------------------ the grid

@@ -23,7 +23,7 @@ from calibration.quantize import calibrated, quantised
 from calibration.strong_types import strongly_typed
 from calibration.units import units
 from edge.errors import ModelError
-from tests.support.tiny_net import disc_frames, tiny_fp32
+from tests.support.tiny_net import constants, copied, disc_frames, run, tiny_fp32
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -43,25 +43,6 @@ def s8(frames: list[ranges.Frame]) -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def u8(frames: list[ranges.Frame]) -> onnx.ModelProto:
     return quantised(tiny_fp32(), calibrated(tiny_fp32(), frames, "mse"), "u8")
-
-
-def run(model: onnx.ModelProto, frame: ranges.Frame, **settings: object) -> dict[str, np.ndarray]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    for name, value in settings.items():
-        setattr(options, name, value)
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return {o.name: v for o, v in zip(session.get_outputs(), session.run(None, {"image": frame}), strict=True)}
-
-
-def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-
-
-def copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 # ------------------------------------------------------------------------------- what each runtime fuses
