@@ -16,12 +16,13 @@ from torch.nn.functional import avg_pool2d
 GRID = 2  # cells a side in which a level is averaged
 
 
-def pooled(levels: Sequence[Tensor]) -> Tensor:
+def pooled(levels: Sequence[Tensor], floor: float = 0.0) -> Tensor:
     """Encoder maps at strides 2, 4, 8, 16, 32, each (N, C, h, w), square and at least GRID wide, to (N, F).
 
     The finest has nothing to say that costs less than the rest of the net; F is 5 times the others' channels.
+    In training a `floor` below the variances keeps the gradient finite where a channel is the same everywhere.
     """
-    return torch.cat([part for level in levels[1:] for part in (_means(level), _deviations(level))], 1)
+    return torch.cat([part for level in levels[1:] for part in (_means(level), _deviations(level, floor))], 1)
 
 
 def _means(level: Tensor) -> Tensor:
@@ -30,7 +31,8 @@ def _means(level: Tensor) -> Tensor:
     return avg_pool2d(level, level.shape[-1] - step * (GRID - 1), step).flatten(1)
 
 
-def _deviations(level: Tensor) -> Tensor:
+def _deviations(level: Tensor, floor: float) -> Tensor:
     """(N, C), over all pixels."""
     apart = level - level.mean((2, 3), keepdim=True)
-    return (apart * apart).mean((2, 3)).sqrt()
+    variance = (apart * apart).mean((2, 3))
+    return (variance + floor if floor else variance).sqrt()

@@ -31,13 +31,15 @@ class DatasetError(EdgeError):
 class Sample:
     """One picture: RGB uint8 (H, W, 3), its mask uint8 (H, W) of 0 and 255, and where it came from.
 
-    `soft`: a teacher's probability x 255, uint8 (H, W), where one was asked.
+    `soft`: a teacher's probability x 255, uint8 (H, W), where one was asked. `answers`: for each of a stage's tasks
+    the place of the picture's label in the head's list, -1 where it has none.
     """
 
     name: str
     picture: Picture
     mask: Picture
     soft: Picture | None = None
+    answers: tuple[int, ...] = ()
 
 
 def _decode(path: Path, flags: int) -> NDArray[np.uint8]:

@@ -58,7 +58,12 @@ class Stage(Struct, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class Segment(Stage, frozen=True, kw_only=True, tag_field="kind", tag="segment"):
-    """Train a student to mark polyps, from masks and, where `teachers` are named, from their soft masks too."""
+    """Train a student to mark polyps, from masks and, where `teachers` are named, from their soft masks too.
+
+    So that its encoder stays of use to heads, it may learn `tasks`, heads of calibration/heads/, on the polyp-free
+    pictures that have their labels, and keep the features of `features_of`: the given weights, an earlier stage's
+    encoder, or the folder's. What answers both is thrown away afterwards; the weights are added to the polyps' 1.
+    """
 
     start: str
     widths: Widths = (48, 64, 96, 128)
@@ -68,6 +73,10 @@ class Segment(Stage, frozen=True, kw_only=True, tag_field="kind", tag="segment")
     distil: Share = 0.0  # the soft masks' share of the loss
     graft: Share = 0.0  # share of views that another picture's polyp is put into
     calm_epochs: Count = 0  # the last epochs see milder views, and no grafts
+    tasks: tuple[str, ...] = ()
+    tasks_weight: Share = 0.0
+    features_of: str = ""
+    features_weight: Share = 0.0
 
 
 class DistilEncoder(Stage, frozen=True, kw_only=True, tag_field="kind", tag="distil-encoder"):
@@ -194,3 +203,21 @@ def _check_segment(recipe: Recipe, stage: Segment, earlier: Sequence[AnyStage], 
         _one_of(f"{where}: flips", flip, tuple(FLIPS))
     if bool(stage.teachers) != (stage.distil > 0) or (stage.teachers and not (stage.sides and stage.flips)):
         raise ModelError(f"{where}: teachers, sides, flips and a distil above 0 belong together")
+    _check_beside(stage, nets, where)
+
+
+def _check_beside(stage: Segment, nets: Sequence[str], where: str) -> None:
+    """What the encoder learns beside the polyps."""
+    for task in stage.tasks:
+        _one_of(f"{where}: tasks", task, [name for name in heads.names() if _is_task(heads.named(name))])
+    if stage.features_of:
+        _one_of(f"{where}: features_of", stage.features_of, [WEIGHTS, FOLDER, *nets])
+    if bool(stage.tasks) != (stage.tasks_weight > 0) or (stage.tasks and not stage.polyp_free):
+        raise ModelError(f"{where}: tasks, polyp_free and a tasks_weight above 0 belong together")
+    if bool(stage.features_of) != (stage.features_weight > 0):
+        raise ModelError(f"{where}: features_of and a features_weight above 0 belong together")
+
+
+def _is_task(head: heads.Head) -> bool:
+    """Can it be learned from the labels of pictures as they are, and released?"""
+    return head.kind == "classify" and head.spoil is None and head.ships

@@ -1,6 +1,6 @@
 """Splits that leak nothing: no patient, sequence or near-duplicate on both sides.
 
-What is in training stays there; a held-out picture that shows a scene of training's goes over to it, with its group.
+What is held out stays held out; where training shows a scene of it, training does without, and without its whole group.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GreyOf = Callable[[Entry], NDArray[np.uint8]]  # how to get at a picture, to loo
 
 @dataclass(frozen=True)
 class Leak:
-    """Two pictures of the same scene in two splits: `kept` in the one nearer to training."""
+    """Two pictures of the same scene in two splits: `kept` in the one further from training."""
 
     kept: Entry
     leaking: Entry
@@ -49,7 +49,7 @@ def leaks(entries: Sequence[Entry], grey: GreyOf) -> list[Leak]:
     result = []
     for index, nearer in enumerate(SPLITS):
         for further in SPLITS[index + 1 :]:
-            kept, leaking = hashed[nearer], hashed[further]
+            kept, leaking = hashed[further], hashed[nearer]
             for i, j in near_pairs([e.phash for e in kept], [e.phash for e in leaking]):
                 alike = alikeness(look(kept[i]), look(leaking[j]))
                 if alike >= ALIKE:
@@ -58,13 +58,9 @@ def leaks(entries: Sequence[Entry], grey: GreyOf) -> list[Leak]:
 
 
 def without_leaks(entries: Sequence[Entry], grey: GreyOf) -> tuple[list[Entry], list[Leak]]:
-    """The entries with every leaking group moved to its look-alike's split, until none leaks; and why each moved."""
-    result, reasons = list(entries), list[Leak]()
-    while found := leaks(result, grey):
-        moves = {leak.leaking.group: leak for leak in sorted(found, key=lambda leak: leak.alike)}
-        reasons += moves.values()
-        result = [_to(e, moves[e.group].kept.split) if e.group in moves else e for e in result]
-    return result, reasons
+    """The entries without the groups that leak, and one reason for each group that is left out."""
+    out = {(leak.leaking.dataset, leak.leaking.group): leak for leak in leaks(entries, grey)}
+    return [e for e in entries if (e.dataset, e.group) not in out], list(out.values())
 
 
 def _to(entry: Entry, split: Split) -> Entry:

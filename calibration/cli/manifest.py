@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
@@ -40,7 +42,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drop-near-duplicates",
         action="store_true",
-        help="move held-out groups that look like training pictures to training, instead of refusing them",
+        help="leave out groups of training that show a scene of what is held out, instead of refusing them",
+    )
+    parser.add_argument(
+        "--polyp-free",
+        type=Path,
+        metavar="FILE",
+        help="pictures that somebody looked at and found no polyp in: a sha256 a line, and anything after it",
     )
     parser.add_argument("--check", action="store_true", help="verify an existing manifest: files, digests, splits")
 
@@ -66,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
         roots.append(root)
         folders[root.dataset] = Path(path)
         entries += scanned
+    if options.polyp_free:
+        entries = _looked_at(entries, options.polyp_free)
     entries = _leak_free(entries, folders, options.drop_near_duplicates)
     manifest.write(options.manifest, roots, entries)
     _show(entries)
@@ -83,16 +93,38 @@ def _scanned(target: Path, layout: str, path: Path) -> tuple[Root, list[Entry]]:
     return Root(dataset=datasets.name_of(layout, path), layout=layout, path=written), entries
 
 
-def _leak_free(entries: list[Entry], folders: dict[str, Path], move: bool) -> list[Entry]:
+def _looked_at(entries: list[Entry], path: Path) -> list[Entry]:
+    """The entries, those polyp-free that the file lists. A listed picture with a polyp's mask is an error."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as exc:
+        raise DatasetError(f"{path}: cannot be read: {exc.strerror}") from exc
+    listed = set()
+    for number, line in enumerate(lines, start=1):
+        digest = line.split(maxsplit=1)[0] if line.strip() else "#"
+        if digest.startswith("#"):
+            continue
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise DatasetError(f"{path}, line {number}: expected a sha256, 64 hexadecimal digits, got {digest[:70]!r}")
+        listed.add(digest)
+    for entry in entries:
+        if entry.sha256 in listed and (entry.mask or entry.boxes):
+            raise DatasetError(f"{path}: lists {entry.dataset}/{entry.path}, which has a polyp")
+    there = sum(entry.sha256 in listed for entry in entries)
+    console.print(f"{path}: {there} of {len(listed)} listed pictures are here")
+    return [msgspec.structs.replace(e, polyp_free=True) if e.sha256 in listed else e for e in entries]
+
+
+def _leak_free(entries: list[Entry], folders: dict[str, Path], drop: bool) -> list[Entry]:
     def grey(entry: Entry) -> NDArray[np.uint8]:
         return datasets.grey(entry, folders[entry.dataset])
 
-    if not move:
+    if not drop:
         _refuse(splits.leaks(entries, grey))
         return entries
     entries, reasons = splits.without_leaks(entries, grey)
     for leak in reasons:
-        console.print(f"moved to {leak.kept.split}: {leak}, with its group {leak.leaking.group}", soft_wrap=True)
+        console.print(f"left out with its group {leak.leaking.group}: {leak}", soft_wrap=True)
     return entries
 
 
@@ -100,7 +132,7 @@ def _refuse(found: list[splits.Leak]) -> None:
     for leak in found:
         console.print(str(leak), soft_wrap=True)
     if found:
-        raise DatasetError(f"{len(found)} near-duplicates across splits; --drop-near-duplicates moves them to training")
+        raise DatasetError(f"{len(found)} near-duplicates across splits; --drop-near-duplicates leaves out training's")
 
 
 def _check(path: Path) -> int:

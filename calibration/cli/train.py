@@ -26,8 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", type=Path, required=True, help="TOML: stages, heads, quantisation (calibration/recipes/)")
     add("--manifest", type=Path, required=True, help="the pictures, as `manifest` lists them")
     add("--run", type=Path, required=True, help="folder of logs and model; a killed run goes on where it was")
-    add("--weights", type=Path, help='what stages of start = "weights" start from')
-    add("--teacher", type=Path, help='transformer checkpoint folder, for stages of teacher = "folder"')
+    add(
+        "--weights",
+        type=Path,
+        help="the encoder's given weights, for stages that start from them or keep their features",
+    )
+    add("--teacher", type=Path, help="transformer checkpoint folder, for stages that learn from it")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
     add("--threads", type=int, choices=range(1, 65), default=2, metavar="N", help="workers on a CPU (2)")
 

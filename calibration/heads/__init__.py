@@ -23,6 +23,16 @@ Spoil = Callable[[Generator, Picture, str], Picture]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mix:
+    """Another training picture's content put into this one: a picture of label `into` and a donor of label `of` make
+    one of label `of`. `make` takes and gives RGB uint8, None where the two will not mix."""
+
+    into: str
+    of: str
+    make: Callable[[Generator, Picture, Picture], Picture | None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Head:
     """What a head says, and what it learns it from.
 
@@ -39,6 +49,7 @@ class Head:
     flips: bool = True  # is the mirrored picture as likely?
     usable: Callable[[Picture], bool] = lambda _picture: True
     spoil: Spoil | None = None
+    mix: Mix | None = None  # in training alone
 
     @property
     def tap(self) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from calibration.heads import Head
+from calibration.heads import Head, Mix
 from calibration.manifest import LABELS, Entry
+from calibration.residue import soiled
 
 
 def label(entry: Entry) -> str | None:
     return entry.labels.get("preparation")
 
 
-HEAD = Head(kind="classify", labels=LABELS["preparation"], label=label, ships=True)
+HEAD = Head(
+    kind="classify",
+    labels=LABELS["preparation"],
+    label=label,
+    ships=True,
+    mix=Mix(into="adequate", of="inadequate", make=soiled),
+)

@@ -12,7 +12,7 @@ import msgspec
 
 from calibration import encoders
 from calibration.manifest import Manifest
-from calibration.recipe import WEIGHTS, AnyStage, Recipe, Segment
+from calibration.recipe import FOLDER, WEIGHTS, AnyStage, DistilEncoder, Recipe
 from calibration.student import Student, widths_of
 from calibration.train.distribute import Place
 from calibration.train.folder import CHECKPOINT, Epoch, read_checkpoint
@@ -57,8 +57,11 @@ class Job:
 
     def ancestry(self, stage: AnyStage) -> dict[str, str]:
         """sha256 of every file the stage starts or learns from; a folder is known by its name."""
-        names = [stage.start, *stage.teachers] if isinstance(stage, Segment) else [stage.teacher]
-        given = {WEIGHTS: self.weights}
+        if isinstance(stage, DistilEncoder):
+            names = [stage.teacher]
+        else:
+            names = [name for name in (stage.start, *stage.teachers, stage.features_of) if name]
+        given = {WEIGHTS: self.weights, FOLDER: self.teacher}
         files = {name: given[name] if name in given else self.checkpoint(name) for name in names}
         return {
             name: hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else str(path or "")

@@ -22,15 +22,17 @@ from torch.nn.functional import interpolate
 
 from calibration import augment
 from calibration.eval.overlap import overlap
-from calibration.pictures import DatasetError, Sample
+from calibration.pictures import DatasetError, Picture, Sample
 from calibration.recipe import DistilEncoder, Segment, Stage
 from calibration.student import Student, normalised
+from calibration.train.beside import NO_ANSWER, Task
 from calibration.train.distribute import CPU, Place
 from calibration.train.folder import Epoch, StageFolder
 from calibration.train.objectives import Objective
 from edge.errors import EdgeError
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]  # pictures, targets, answers
+View = tuple[Picture, Picture, tuple[int, ...]]
 GPU_MAKERS = 8  # threads that make pictures for a GPU, which is faster than one of them
 LARGEST_GRADIENT = 5.0
 
@@ -41,11 +43,12 @@ class TrainingError(EdgeError):
 
 @dataclass(frozen=True)
 class Sources:
-    """The samples a stage draws from: all of `polyps` every epoch, random ones of the others."""
+    """The samples a stage draws from: all of `polyps` every epoch, random ones of the others; and the stage's tasks."""
 
     polyps: Sequence[Sample]
     polyp_free: Sequence[Sample] = ()
     phantom: Sequence[Sample] = ()
+    tasks: Sequence[Task] = ()
 
     def order(self, stage: Stage, epoch: int) -> list[Sample]:
         rng = np.random.default_rng((stage.seed, epoch))
@@ -60,44 +63,55 @@ def _pair(sample: Sample) -> augment.Pair:
     return sample.picture, np.dstack([sample.mask, sample.mask if sample.soft is None else sample.soft])
 
 
-def view(sample: Sample, stage: Stage, epoch: int, index: int, donors: Sequence[Sample] = ()) -> augment.Pair:
-    """The sample as the net sees it this time: picture uint8 (S, S, 3), targets uint8 (S/2, S/2, 2), true and soft.
+NOTHING = Sources(())
+
+
+def view(sample: Sample, stage: Stage, epoch: int, index: int, sources: Sources = NOTHING) -> View:
+    """The sample as the net sees it this time: picture uint8 (S, S, 3), targets uint8 (S/2, S/2, 2), true and soft,
+    and its answers to the tasks.
 
     Where no teacher was asked, the soft mask is the true one. `index`: the sample's place in the epoch's order;
-    `donors`: whose polyps may be grafted.
+    `sources`: whose polyps may be grafted, and whose content the tasks may put into a picture.
     """
     views = stage.views if isinstance(stage, DistilEncoder) else 0
     turn = (epoch % views, zlib.crc32(sample.name.encode())) if views else (epoch, index)
     rng = np.random.default_rng((stage.seed, *turn))
     segment = stage if isinstance(stage, Segment) else None
     calm = segment is not None and epoch >= stage.epochs - segment.calm_epochs
-    donor = None
+    donor, donors = None, sources.polyps
     if segment and donors and segment.graft and not calm and rng.random() < segment.graft:
         donor = _pair(donors[int(rng.integers(0, len(donors)))])
-    picture, masks = augment.augmented(rng, *_pair(sample), stage.side, augment.CALM if calm else augment.WILD, donor)
+    picture, masks = _pair(sample)
+    answers = sample.answers or (NO_ANSWER,) * len(sources.tasks)
+    for task in sources.tasks:
+        picture, answers = task.mixed(rng, picture, answers)
+    strength = augment.CALM if calm else augment.WILD
+    picture, masks = augment.augmented(rng, picture, masks, stage.side, strength, donor)
     halved = cv2.resize(masks, (stage.side // 2,) * 2, interpolation=cv2.INTER_AREA)
-    return picture, np.asarray(halved, np.uint8)
+    return picture, np.asarray(halved, np.uint8), answers
 
 
 def batches(
     samples: Sequence[Sample],
-    donors: Sequence[Sample],
+    sources: Sources,
     stage: Stage,
     epoch: int,
     maker: Executor,
     place: Place,
     ahead: int = 1,
 ) -> Iterator[Batch]:
-    """This process's share of every batch: (pictures uint8 (N, 3, S, S), targets uint8 (N, 2, S/2, S/2)).
+    """This process's share of every batch: (pictures uint8 (N, 3, S, S), targets uint8 (N, 2, S/2, S/2), answers
+    int64 (N, T)).
 
     `ahead` batches are being made on the maker's threads while one is used.
     """
     share = stage.batch // place.world
 
     def make(start: int) -> Batch:
-        views = [view(samples[i], stage, epoch, i, donors) for i in range(start, start + share)]
-        pictures, targets = (torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) for part in zip(*views, strict=True))
-        return pictures, targets
+        views = [view(samples[i], stage, epoch, i, sources) for i in range(start, start + share)]
+        pictures, targets, answers = zip(*views, strict=True)
+        stacked = (torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) for part in (pictures, targets))
+        return *stacked, torch.tensor(answers, dtype=torch.int64).view(share, len(sources.tasks))
 
     waiting: deque[Future[Batch]] = deque()
     for start in range(0, len(samples) - stage.batch + 1, stage.batch):
@@ -195,9 +209,9 @@ class Run:
             if slow.is_floating_point():
                 slow.lerp_(fast, 1 - keep)
 
-    def _part(self, entrance: nn.Module, pictures: Tensor, targets: Tensor) -> float:
+    def _part(self, entrance: nn.Module, *batch: Tensor) -> float:
         """Forward and backward of one worker's share; its gradients stay in its own parameters."""
-        loss = entrance(pictures.to(self.place.device), targets.to(self.place.device))
+        loss = entrance(*(part.to(self.place.device) for part in batch))
         entrance.zero_grad()
         self.scaler.scale(loss).backward()
         return float(loss.detach())
@@ -238,7 +252,7 @@ class Run:
             worker.train()
             for part in worker.frozen(self.stage.frozen):
                 part.eval()
-        made = batches(order, self.sources.polyps, self.stage, self.done, maker, self.place, self._ahead)
+        made = batches(order, self.sources, self.stage, self.done, maker, self.place, self._ahead)
         for index, batch in enumerate(made):
             step = self.done * self.steps + index
             self._set_rate(step)

@@ -1,12 +1,13 @@
 """What a stage makes small: a net with its loss, as one module, so that any worker can take pictures to a number.
 
-`forward(pictures uint8 (N, 3, S, S), targets uint8 (N, M, S/2, S/2)) -> scalar`. `net` is what the stage is for: it is
-averaged and kept, the rest is scaffolding. Convolutions run under `torch.autocast`, losses in float32.
+`forward(pictures uint8 (N, 3, S, S), targets uint8 (N, M, S/2, S/2), answers int64 (N, T)) -> scalar`. `net` is what
+the stage is for: it is averaged and kept, the rest is scaffolding. Convolutions run under `torch.autocast`, losses in
+float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -14,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 
-from calibration.losses import FeatureLoss, distillation_loss, segmentation_loss
+from calibration.losses import distillation_loss, segmentation_loss
 from calibration.student import Student, normalised
-
-Teacher = Callable[[Tensor], Sequence[Tensor]]  # uint8 (N, 3, S, S) to feature maps (N, C, h, w)
+from calibration.train.beside import Kept, Teacher
 
 
 class Objective(nn.Module):
@@ -43,12 +43,17 @@ class Objective(nn.Module):
 
 
 class Segmentation(Objective):
-    """A student against true masks (channel 0 of the targets), and soft ones (channel 1) where `distil` is above 0."""
+    """A student against true masks (channel 0 of the targets), and soft ones (channel 1) where `distil` is above 0.
 
-    def __init__(self, student: Student, distil: float = 0.0) -> None:
+    `beside`: what else its encoder learns, losses of `(levels, pictures, answers)`, each with its weight.
+    """
+
+    def __init__(self, student: Student, distil: float = 0.0, beside: Sequence[tuple[nn.Module, float]] = ()) -> None:
         super().__init__()
         self.net = student
         self.distil = distil
+        self.beside = nn.ModuleList(loss for loss, _ in beside)
+        self.weights = [weight for _, weight in beside]
 
     def encoder(self) -> nn.Module:
         return cast(nn.Module, self.net.encoder)
@@ -58,43 +63,36 @@ class Segmentation(Objective):
         encoder = self.encoder()
         return [cast(nn.Module, encoder.stem), *list(cast(nn.ModuleList, encoder.stages))[:stages]]
 
-    def forward(self, pictures: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor, targets: Tensor, answers: Tensor) -> Tensor:
+        student = cast(Student, self.net)
         x = normalised(pictures).contiguous(memory_format=torch.channels_last)
         with self.cast(x.device):
-            logits = self.net(x)
+            levels = student.encoder(x)
+            logits = student.polyp(student.decoded(levels))
         logits, shares = logits.float(), targets.float() / 255
         loss = segmentation_loss(logits, shares[:, :1])
         if self.distil:
             loss = (1 - self.distil) * loss + self.distil * distillation_loss(logits, shares[:, 1:])
+        for weight, aside in zip(self.weights, self.beside, strict=True):
+            loss = loss + weight * aside(levels, pictures, answers)
         return loss
 
 
 class Features(Objective):
-    """An encoder against a teacher's feature maps: `pairs` of (level of the encoder, map of the teacher).
-
-    Mean of the pairs' losses. The teacher is no part of the module: it is neither trained nor saved.
-    """
+    """An encoder against a teacher's feature maps: `pairs` of (level of the encoder, map of the teacher)."""
 
     def __init__(
         self, encoder: nn.Module, teacher: Teacher, widths: Sequence[int], pairs: Sequence[tuple[int, int]]
     ) -> None:
         super().__init__()
         self.net = encoder
-        self.teacher, self.pairs = teacher, tuple(pairs)
-        channels = cast(Sequence[int], encoder.channels)
-        self.losses = nn.ModuleList(FeatureLoss(channels[level], widths[index]) for level, index in pairs)
+        self.kept = Kept(teacher, cast(Sequence[int], encoder.channels), widths, pairs)
 
     def encoder(self) -> nn.Module:
         return self.net
 
-    def forward(self, pictures: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, pictures: Tensor, targets: Tensor, answers: Tensor) -> Tensor:  # noqa: ARG002
         x = normalised(pictures).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), self.cast(x.device):
-            wanted = self.teacher(pictures)
         with self.cast(x.device):
             levels = self.net(x)
-        apart = [
-            loss(levels[level].float(), wanted[index].float())
-            for loss, (level, index) in zip(self.losses, self.pairs, strict=True)
-        ]
-        return torch.stack(apart).mean()
+        return cast(Tensor, self.kept(levels, pictures))

@@ -11,12 +11,12 @@ from calibration import encoders, heads
 from calibration.examples import chosen
 from calibration.manifest import Entry
 from calibration.pictures import DatasetError
-from calibration.recipe import FOLDER, WEIGHTS, DistilEncoder, Segment
+from calibration.recipe import FOLDER, WEIGHTS, Segment
 from calibration.teachers import transformer
 from calibration.train.folder import StageFolder
 from calibration.train.job import Job
 from calibration.train.loop import check_shares
-from calibration.train.sources import Pool
+from calibration.train.sources import Pool, answered
 from edge.errors import ModelError
 
 
@@ -35,11 +35,12 @@ def check(job: Job, pool: Pool) -> None:
 def _check_given(job: Job) -> None:
     """The files and folders that the command line names: there, and what the recipe takes them for."""
     for stage in job.recipe.stages:
-        if isinstance(stage, Segment) and stage.start == WEIGHTS:
+        wanted = (stage.start, stage.features_of) if isinstance(stage, Segment) else (stage.teacher,)
+        if WEIGHTS in wanted:
             if job.weights is None:
                 raise ModelError(f"stage {stage.name} starts from given weights, but none are given (--weights FILE)")
             encoders.open(job.recipe.encoder_of(stage), job.weights)
-        if isinstance(stage, DistilEncoder) and stage.teacher == FOLDER:
+        if FOLDER in wanted:
             if job.teacher is None:
                 raise ModelError(f"stage {stage.name} learns from a folder, but none is given (--teacher FOLDER)")
             transformer.open(job.teacher)
@@ -50,6 +51,8 @@ def _check_amounts(job: Job, pool: Pool) -> None:
     some = "that may be used" if recipe.development else "that may ship"
     for stage in recipe.stages:
         check_shares(stage, len(pool.polyps), job.place)
+        if isinstance(stage, Segment):
+            answered(pool.polyp_free, stage.tasks)
         if stage.polyp_free and not pool.polyp_free:
             raise DatasetError(f"stage {stage.name} wants polyp-free pictures, but the manifest has none {some}")
     if len(pool.polyps) < recipe.quantize.pictures:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from calibration import datasets, pictures
+from calibration import datasets, heads, pictures
 from calibration.datasets import phantom
 from calibration.manifest import Entry, Manifest
 from calibration.pictures import DatasetError, Sample
-from calibration.recipe import Recipe, Stage
+from calibration.recipe import Recipe, Segment, Stage
+from calibration.train.beside import NO_ANSWER, Task
 from calibration.train.loop import Sources
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
@@ -59,7 +61,12 @@ class Pool:
     def sources(self, stage: Stage, progress: Progress) -> Sources:
         """What one stage draws from."""
         free = self.samples("polyp_free", progress) if stage.polyp_free else []
-        return Sources(self.samples("polyps", progress), free, self._phantom(stage, progress))
+        names = stage.tasks if isinstance(stage, Segment) else ()
+        if names:
+            answers = answered(self.polyp_free, names)
+            free = [replace(sample, answers=row) for sample, row in zip(free, answers, strict=True)]
+        tasks = [Task.of(heads.named(name), place, free) for place, name in enumerate(names)]
+        return Sources(self.samples("polyps", progress), free, self._phantom(stage, progress), tasks)
 
     def _phantom(self, stage: Stage, progress: Progress) -> list[Sample]:
         if not stage.phantom:
@@ -70,3 +77,29 @@ class Pool:
             samples.append(pictures.squashed(phantom.load(entry), self.recipe.data.kept_side))
             progress("drawing phantom pictures", index + 1, len(entries))
         return samples
+
+
+def answered(entries: Sequence[Entry], names: Sequence[str]) -> list[tuple[int, ...]]:
+    """For every entry the place of its label in each head's list, NO_ANSWER where it has none.
+
+    Raises DatasetError for a label outside the list, and for a class without pictures.
+    """
+    tasks = [heads.named(name) for name in names]
+    rows = []
+    for entry in entries:
+        labels = [head.label(entry) for head in tasks]
+        for name, head, label in zip(names, tasks, labels, strict=True):
+            if label is not None and label not in head.labels:
+                known = ", ".join(head.labels)
+                raise DatasetError(f"{entry.dataset}/{entry.path}: task {name} {label!r} is none of {known}")
+        rows.append(
+            tuple(
+                NO_ANSWER if label is None else head.labels.index(label)
+                for head, label in zip(tasks, labels, strict=True)
+            )
+        )
+    for place, (name, head) in enumerate(zip(names, tasks, strict=True)):
+        for index, label in enumerate(head.labels):
+            if not any(row[place] == index for row in rows):
+                raise DatasetError(f"task {name}: no polyp-free training picture of class {label}")
+    return rows

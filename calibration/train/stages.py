@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from calibration import encoders
 from calibration.pictures import Picture
@@ -17,6 +17,7 @@ from calibration.recipe import FOLDER, WEIGHTS, AnyStage, DistilEncoder, Segment
 from calibration.student import Student, normalised
 from calibration.teachers import transformer
 from calibration.teachers.ensemble import soft_masks
+from calibration.train.beside import Kept, TaskLoss, Teacher
 from calibration.train.folder import StageFolder, read_checkpoint
 from calibration.train.job import Job, trained
 from calibration.train.loop import Run, Sources, held_out_dice
@@ -38,7 +39,8 @@ def train_stage(job: Job, pool: Pool, stage: AnyStage) -> float:
     sources = pool.sources(stage, job.watch.progress)
     objective: Objective
     if isinstance(stage, Segment):
-        objective = Segmentation(_student(job, stage), stage.distil)
+        student = _student(job, stage)
+        objective = Segmentation(student, stage.distil, _beside(job, stage, student, sources))
         sources = _with_soft_masks(job, stage, sources)
     else:
         objective = _features(job, stage)
@@ -76,26 +78,59 @@ def _student(job: Job, stage: Segment) -> Student:
     return student
 
 
+def _beside(job: Job, stage: Segment, student: Student, sources: Sources) -> list[tuple[nn.Module, float]]:
+    """What else the student's encoder learns, and how much it counts."""
+    channels = cast(Sequence[int], student.encoder.channels)
+    losses: list[tuple[nn.Module, float]] = []
+    if sources.tasks:
+        losses.append((TaskLoss(sources.tasks, channels), stage.tasks_weight))
+    if stage.features_of:
+        encoder = job.recipe.encoder_of(stage)
+        losses.append((Kept(*_teacher(job, stage, stage.features_of, encoder, channels)), stage.features_weight))
+    return losses
+
+
 def _features(job: Job, stage: DistilEncoder) -> Features:
-    """A fresh encoder and its teacher: an earlier stage's encoder, level for level, or the folder's one map."""
-    encoder = encoders.open(job.recipe.encoder_of(stage))
-    if stage.teacher == FOLDER:
+    """A fresh encoder and its teacher."""
+    name = job.recipe.encoder_of(stage)
+    encoder = encoders.open(name)
+    channels = cast(Sequence[int], encoder.channels)
+    teacher, _, widths, pairs = _teacher(job, stage, stage.teacher, name, channels)
+    return Features(encoder, teacher, widths, pairs)
+
+
+def _teacher(
+    job: Job, stage: AnyStage, name: str, encoder: str, channels: Sequence[int]
+) -> tuple[Teacher, Sequence[int], Sequence[int], list[tuple[int, int]]]:
+    """The folder's one map, or level for level what the given weights or an earlier stage's encoder say.
+
+    The arguments of Kept: the teacher, the student's channels, the teacher's, and which level learns from which map.
+    """
+    place = job.place
+
+    def reduced() -> torch.autocast:
+        return torch.autocast(place.device.type, place.autocast, enabled=stage.mixed)
+
+    if name == FOLDER:
         assert job.teacher is not None  # the preflight has seen to it
-        cache = job.folder / "features" if stage.views else None
-        teacher, turn = transformer.open(job.teacher, cache=cache, device=str(job.place.device)), threading.Lock()
+        cache = job.folder / "features" if isinstance(stage, DistilEncoder) and stage.views else None
+        transform, turn = transformer.open(job.teacher, cache=cache, device=str(place.device)), threading.Lock()
 
         def patches(pictures: Tensor) -> list[Tensor]:
-            with turn:  # workers share the one teacher
-                return [teacher.features(pictures)]
+            with turn, reduced():  # workers share the one teacher
+                return [transform.features(pictures)]
 
-        return Features(encoder, patches, [teacher.channels], [(STRIDE_16, 0)])
-    elder = trained(job.checkpoint(stage.teacher)).encoder.to(job.place.device)
-    widths = cast(tuple[int, ...], elder.channels)
+        return patches, channels, [transform.channels], [(STRIDE_16, 0)]
+    given = encoders.open(encoder, job.weights) if name == WEIGHTS else trained(job.checkpoint(name)).encoder
+    elder = given.eval().to(place.device)
 
     def levels(pictures: Tensor) -> list[Tensor]:
-        return cast(list[Tensor], elder(normalised(pictures)))
+        with reduced():
+            return cast(list[Tensor], elder(normalised(pictures).contiguous(memory_format=torch.channels_last)))
 
-    return Features(encoder, levels, widths, [(level, level) for level in range(len(widths))])
+    widths = cast(Sequence[int], elder.channels)
+    first = 0 if isinstance(stage, DistilEncoder) else 1  # no head reads the finest
+    return levels, channels, widths, [(level, level) for level in range(first, len(widths))]
 
 
 def _with_soft_masks(job: Job, stage: Segment, sources: Sources) -> Sources:

@@ -168,6 +168,7 @@ def leaky(root: Path) -> Path:
     trees.draw(root / "val/normal-cecum/later.png", 11, (192, 160))
     trees.draw(root / "val/normal-cecum/other.png", 12, (192, 160))
     rows = [f"own/train/normal-cecum/{seed}.png,x,normal-cecum,train,p{seed}" for seed in range(4)]
+    rows[3] = rows[3].replace("p3", "p2")  # the leaking picture's patient has another one
     rows += [f"own/val/normal-cecum/{n},x,normal-cecum,val,p7" for n in ("again.jpg", "later.png")]
     rows += ["own/val/normal-cecum/other.png,x,normal-cecum,val,p8"]
     (root.parent / "classification.csv").write_text("\n".join(["path,dataset,label,split,group", *rows]))
@@ -179,19 +180,20 @@ def test_near_duplicates_across_splits_are_refused_by_name(tmp_path: Path, capsy
     with pytest.raises(DatasetError, match="1 near-duplicates across splits; --drop-near-duplicates"):
         run(tmp_path / "m.jsonl", "--dataset", "folder", root)
     assert re.search(
-        r"val/normal-cecum/again\.jpg \(val\) shows the scene of own/train/.*/2\.png", capsys.readouterr().out
+        r"train/normal-cecum/2\.png \(train\) shows the scene of own/val/.*/again\.jpg", capsys.readouterr().out
     )
     assert not (tmp_path / "m.jsonl").exists()
 
 
-def test_near_duplicates_move_to_training_with_their_group_when_asked(
+def test_what_training_shares_with_what_is_held_out_is_left_out_with_its_group(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = leaky(tmp_path / "own")
     run(tmp_path / "m.jsonl", "--dataset", "folder", root, "--drop-near-duplicates")
-    assert "moved to train: own/val/normal-cecum/again.jpg" in capsys.readouterr().out
+    assert "left out with its group p2: own/train/normal-cecum/2.png" in capsys.readouterr().out
     listed = manifest.read(tmp_path / "m.jsonl")
-    assert {Path(e.path).name for e in listed.entries if e.split == "val"} == {"other.png"}
+    assert {Path(e.path).name for e in listed.entries if e.split == "val"} == {"again.jpg", "later.png", "other.png"}
+    assert {Path(e.path).name for e in listed.entries if e.split == "train"} == {"0.png", "1.png"}
     assert not splits.leaks(listed.entries, lambda e: datasets.grey(e, listed.root(e)))
 
 
@@ -250,7 +252,7 @@ def test_near_pairs_are_those_that_counting_bits_finds() -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no development data at ../shared/data")
-def test_the_development_datas_leaks_are_found_and_moved() -> None:
+def test_the_development_datas_leaks_are_found_and_left_out() -> None:
     folders = {"kvasir_seg": SHARED / "kvasir_seg", "lower_gi": SHARED / "lower_gi"}
     entries = datasets.scan("kvasir_seg", folders["kvasir_seg"]) + datasets.scan("folder", folders["lower_gi"])
 
@@ -260,7 +262,8 @@ def test_the_development_datas_leaks_are_found_and_moved() -> None:
     found = splits.leaks(entries, grey)
     assert {leak.leaking.dataset for leak in found} <= {"lower_gi"}  # Kvasir-SEG's were taken out before
     clean, reasons = splits.without_leaks(entries, grey)
-    assert len(reasons) >= len({leak.leaking.group for leak in found})
+    assert {leak.leaking.group for leak in reasons} == {leak.leaking.group for leak in found}
+    assert [e for e in clean if e.split != "train"] == [e for e in entries if e.split != "train"]
     assert not splits.leaks(clean, grey)
     assert not list(manifest.faults(Header(roots=tuple(_root(name) for name in folders)), clean))
 

@@ -128,13 +128,13 @@ def test_what_is_wrong_with_a_recipe_is_said(tmp_path: Path, text: str, replacem
 def test_a_soft_mask_moves_with_its_mask() -> None:
     (sample,) = drawn(1)
     for index in range(60):  # enough for every step to have its turn
-        _, targets = view(replace(sample, soft=sample.mask // 5), STAGE, 0, index)
+        _, targets, _ = view(replace(sample, soft=sample.mask // 5), STAGE, 0, index)
         true, soft = targets[..., 0].astype(int), targets[..., 1].astype(int)
         assert np.abs(soft - true / 5).max() <= 2
 
 
 def test_a_graft_puts_a_polyp_where_there_was_none() -> None:
-    (wall,), donors = drawn(1, 1, polyps=False), drawn(4)
+    (wall,), donors = drawn(1, 1, polyps=False), Sources(drawn(4))
     free = stage(graft=1.0, calm_epochs=1)
     seen = [view(wall, free, 0, index, donors)[1][..., 0].any() for index in range(20)]
     assert sum(seen) > 5
@@ -146,7 +146,7 @@ def test_a_soft_mask_changes_nothing_of_picture_and_mask() -> None:
     for index in range(10):
         rng = np.random.default_rng((STAGE.seed, 1, index))
         picture, mask = augment.augmented(rng, sample.picture, sample.mask, SIDE)
-        seen, targets = view(replace(sample, soft=255 - sample.mask), STAGE, 1, index)
+        seen, targets, _ = view(replace(sample, soft=255 - sample.mask), STAGE, 1, index)
         np.testing.assert_array_equal(seen, picture)
         small = mask.reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
         np.testing.assert_allclose(targets[..., 0], small, atol=9)  # two channels: other code, 1/32 of a pixel
@@ -212,8 +212,8 @@ def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, value: float, mo
     calm = run.objective.forward
     steps = iter(range(100))
 
-    def forward(pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return calm(pictures, targets) * (value if next(steps) == 1 else 1)
+    def forward(*batch: torch.Tensor) -> torch.Tensor:
+        return calm(*batch) * (value if next(steps) == 1 else 1)
 
     monkeypatch.setattr(run.objective, "forward", forward)
     order = [s.name for s in run.sources.order(STAGE, 1)][4:8]
