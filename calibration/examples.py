@@ -22,7 +22,7 @@ import onnxruntime as ort
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from calibration import augment, datasets, degrade, pictures, views
+from calibration import augment, datasets, degrade, pictures, residue, views
 from calibration.datasets import phantom
 from calibration.heads import Head
 from calibration.learn import Array, Examples
@@ -34,7 +34,7 @@ from edge.phantom.pictures import PER_WALL
 FEWEST = {"train": 8, "val": 4}  # pictures of each class, below which nothing can be learned or said
 FEWEST_GROUPS = 2  # of each class in training: one is held out to know when to stop
 NEAREST = 0.05  # tube radii: closer than any wall, and what stands for "outside the field"
-CODE = (views, augment, degrade, pictures)  # what a view depends on
+CODE = (views, augment, degrade, residue, pictures)  # what a view depends on
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,13 @@ class Tapper:
         self.code = hashlib.sha256("".join(inspect.getsource(m) for m in CODE).encode()).hexdigest()
 
     def training(self, found: Chosen, count: int, seed: int, progress: Callable[[int, int], None]) -> Examples:
-        """`count` varied views of every picture."""
-        work = functools.partial(self._views, count=count, seed=seed)
-        return self._examples(found, work, self.encoders, f"train {count} {seed}", progress)
+        """`count` varied views of every picture; and as many with a donor's content, where the head mixes pictures."""
+        mix = self.head.mix
+        donors = [entry for entry, label in found.entries if mix and label == mix.of]
+        known = hashlib.sha256("".join(entry.sha256 for entry in donors).encode()).hexdigest() if donors else ""
+        how = f"train {count} {seed} {known}".rstrip()
+        work = functools.partial(self._views, count=count, seed=seed, donors=donors)
+        return self._examples(found, work, self.encoders, how, progress)
 
     def judging(self, found: Chosen, encoder: Encoder, progress: Callable[[int, int], None]) -> Examples:
         """Every picture as it is; a head that makes its examples gets each picture under every label."""
@@ -165,7 +169,7 @@ class Tapper:
         fresh.replace(path)
         return result
 
-    def _views(self, entry: Entry, label: str, count: int, seed: int) -> Iterator[View]:
+    def _views(self, entry: Entry, label: str, count: int, seed: int, donors: Sequence[Entry]) -> Iterator[View]:
         if self.head.kind == "dense":
             yield self._measured(entry)
             return
@@ -175,6 +179,19 @@ class Tapper:
             rng = _generator(entry, seed, number)
             made = views.varied if number else views.judged  # the first as it is: that is what will be asked about
             yield made(self.head, rng, picture, self.head.labels[place], self.encoders[0].side), np.intp(place)
+        if self.head.mix and label == self.head.mix.into:
+            yield from self._mixed(entry, picture, count, seed, [one for one in donors if one.group != entry.group])
+
+    def _mixed(self, entry: Entry, picture: Picture, count: int, seed: int, donors: Sequence[Entry]) -> Iterator[View]:
+        """Views with another group's content put in; fewer where pictures would not mix."""
+        mix = self.head.mix
+        assert mix is not None
+        place = self.head.labels.index(mix.of)
+        for number in range(count if donors else 0):
+            rng = _generator(entry, seed, 0x317, number)
+            made = mix.make(rng, picture, self._picture(donors[int(rng.integers(len(donors)))]))
+            if made is not None:
+                yield views.varied(self.head, rng, made, mix.of, self.encoders[0].side), np.intp(place)
 
     def _judged(self, entry: Entry, label: str) -> Iterator[View]:
         if self.head.kind == "dense":

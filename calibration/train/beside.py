@@ -26,7 +26,6 @@ NO_ANSWER = -1
 MIXED = 0.5  # share of views that another picture's content is put into, of pictures it fits: half, as `of` counts
 FLOOR = 1e-8  # below a feature's variance
 FOLLOW = 0.02  # how fast the features' running mean and variance follow
-DROPOUT = 0.3
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,6 @@ class TaskLoss(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], _pictures: Tensor, answers: Tensor) -> Tensor:
         features = self._standardised(pooled([level.float() for level in levels], FLOOR))
-        features = nn.functional.dropout(features, DROPOUT, self.training)
         losses = []
         for index, (place, answer) in enumerate(zip(self.places, self.answers, strict=True)):
             wanted = answers[:, place]

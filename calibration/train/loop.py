@@ -82,7 +82,7 @@ def view(sample: Sample, stage: Stage, epoch: int, index: int, sources: Sources 
     if segment and donors and segment.graft and not calm and rng.random() < segment.graft:
         donor = _pair(donors[int(rng.integers(0, len(donors)))])
     picture, masks = _pair(sample)
-    answers = sample.answers or (NO_ANSWER,) * len(sources.tasks)
+    answers = sample.answers if sources.tasks and sample.answers else (NO_ANSWER,) * len(sources.tasks)
     for task in sources.tasks:
         picture, answers = task.mixed(rng, picture, answers)
     strength = augment.CALM if calm else augment.WILD
