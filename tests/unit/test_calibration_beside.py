@@ -34,7 +34,7 @@ MINI = (Path(recipe.__file__).parent / "recipes/mini.toml").read_text()
 MUCOSA, STOOL = (190, 90, 80), (170, 140, 50)
 PREPARATION = heads.named("preparation")
 STAGE = Segment(
-    name="s", start="weights", seed=1, epochs=6, batch=4, side=SIDE, polyp_free=24, mixed=False, calm_epochs=6,
+    name="s", start="weights", seed=1, epochs=12, batch=4, side=SIDE, polyp_free=24, mixed=False, calm_epochs=12,
     encoder_rate=2e-3, decoder_rate=1e-2, tasks=("landmark", "preparation"), tasks_weight=1.0,
 )  # fmt: skip
 
