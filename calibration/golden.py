@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from calibration import pictures
+from calibration.datasets import phantom
 from calibration.export import INPUT
 from edge.types import Golden, Precision, Tolerance
 
@@ -32,7 +32,7 @@ Answers = dict[str, NDArray[np.float32]]
 
 def frames(side: int) -> NDArray[np.uint8]:
     """Phantom pictures and a test card, uint8 (N, side, side, 4): no patient's."""
-    drawn = [sample.picture for sample in pictures.phantom(SEED, PHANTOMS, side)]
+    drawn = [sample.picture for sample in phantom.samples(SEED, PHANTOMS, side)]
     rgb = np.stack([*drawn, card(side)])
     return np.concatenate([rgb, np.full_like(rgb[..., :1], 255)], axis=3)
 

@@ -5,7 +5,6 @@ Burnt-in text and insets go along with what a picture shows, so a net would lear
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EdgeError
-from edge.phantom import training_pictures
 
 Picture = NDArray[np.uint8]  # RGB (H, W, 3), or a mask (H, W) of 0 and 255
 
@@ -78,13 +76,3 @@ def without_burnt_in(picture: Picture) -> Picture:
     for x0, y0, x1, y1 in BURNT_IN:
         picture[int(y0 * h) : int(y1 * h), int(x0 * w) : int(x1 * w)] = 0
     return picture
-
-
-def phantom(seed: int, count: int, side: int) -> Iterator[Sample]:
-    """Pictures of the software colon, cut to the field as the box cuts them. Seeds never share a picture."""
-    for index, (picture, mask, field) in enumerate(training_pictures(seed, count, width=400, height=320)):
-        x, y, w, h = cv2.boundingRect(field.astype(np.uint8))
-        inside = np.s_[y : y + h, x : x + w]
-        yield squashed(
-            Sample(f"{seed}:{index}", picture[inside], np.where(mask[inside], 255, 0).astype(np.uint8)), side
-        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from calibration.datasets._tree import Terms
 from calibration.manifest import SPLITS, Entry, Split
-from calibration.pictures import DatasetError, Sample
+from calibration.pictures import DatasetError, Sample, squashed
 from edge.phantom import VERSION, training_pictures
 from edge.phantom.pictures import PER_WALL
 
@@ -81,6 +82,12 @@ def load(entry: Entry) -> Sample:
     if entry.sha256 != digest(seed, index):
         raise DatasetError(f"{entry.path}: of another version of the phantom; write the manifest again")
     return _wall(seed, index - index % PER_WALL).sample(index % PER_WALL)
+
+
+def samples(seed: int, count: int, side: int) -> Iterator[Sample]:
+    """The first pictures of a seed, squashed to side x side."""
+    for entry in entries(Path(f"{seed}:{count}")):
+        yield squashed(load(entry), side)
 
 
 class _Wall:

@@ -71,11 +71,10 @@ class Pool:
     def _phantom(self, stage: Stage, progress: Progress) -> list[Sample]:
         if not stage.phantom:
             return []
-        samples = []
-        entries = phantom.entries(Path(f"{stage.phantom_seed}:{stage.phantom_pictures}:train"))
-        for index, entry in enumerate(entries):
-            samples.append(pictures.squashed(phantom.load(entry), self.recipe.data.kept_side))
-            progress("drawing phantom pictures", index + 1, len(entries))
+        samples, count = [], stage.phantom_pictures
+        for sample in phantom.samples(stage.phantom_seed, count, self.recipe.data.kept_side):
+            samples.append(sample)
+            progress("drawing phantom pictures", len(samples), count)
         return samples
 
 

@@ -148,6 +148,12 @@ def softmax(logits: list[float]) -> list[float]:
     return [power / whole for power in powers]
 
 
+def most_probable(scores: Sequence[float], at_least: float) -> int | None:
+    """The place of the highest score, the first of equals; None when there is none so high, or none at all."""
+    score = max(scores, default=-1.0)
+    return scores.index(score) if score >= at_least else None
+
+
 def _open(place: str, table: Mapping[str, Any], outputs: tuple[TensorSpec, ...], heads: Sequence[ModelHead]) -> Head:
     kind = table.get("kind")
     if kind not in kinds():

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge.heads import Array, labels_of, require, softmax
+from edge.heads import Array, labels_of, most_probable, require, softmax
 from edge.types import Classification, Field, ModelHead, Struct, TensorSpec
 
 
@@ -41,7 +41,7 @@ class Classify:
     def decode(self, outputs: Mapping[str, Array], _field: Field) -> tuple[Classification, ...]:
         """The most probable label, the first of equals; nothing when it is unsure or not a number."""
         scores = softmax(outputs[self.name][0].tolist())
-        score = max(scores, default=-1.0)
-        if score < self._min_score:
+        place = most_probable(scores, self._min_score)
+        if place is None:
             return ()
-        return (Classification(head=self.name, label=self.labels[scores.index(score)], score=score),)
+        return (Classification(head=self.name, label=self.labels[place], score=scores[place]),)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge.heads import Array, labels_of, require
+from edge.heads import Array, labels_of, most_probable, require
 from edge.types import Classification, Field, ModelHead, Struct, TensorSpec
 
 
@@ -44,11 +44,11 @@ class Ordinal:
     def decode(self, outputs: Mapping[str, Array], _field: Field) -> tuple[Classification, ...]:
         """The most probable grade, the lowest of equals; nothing when it is unsure or not a number."""
         scores = probabilities(outputs[self.name][0].tolist())
-        score = max(scores, default=-1.0)
-        if score < self._min_score:
+        place = most_probable(scores, self._min_score)
+        if place is None:
             return ()
-        grade = sum(place * share for place, share in enumerate(scores))
-        return (Classification(head=self.name, label=self.labels[scores.index(score)], score=score, grade=grade),)
+        grade = sum(step * share for step, share in enumerate(scores))
+        return (Classification(head=self.name, label=self.labels[place], score=scores[place], grade=grade),)
 
 
 def probabilities(logits: list[float]) -> list[float]:

@@ -14,22 +14,6 @@ from edge.cli.words import say
 from edge.types import Judged, LandmarkReached, ProcedureEnded
 from tests.support import classes, clips
 
-ADDED = """
-[[heads]]
-kind = "classify"
-output = "landmark"
-[[heads]]
-kind = "classify"
-output = "preparation"
-[[landmarks]]
-kind = "caecum"
-head = "landmark"
-label = "caecum"
-[[judgements]]
-kind = "preparation"
-head = "preparation"
-min_views = 40
-"""
 FPS, GREEN_FROM, GREEN_TO, FRAMES = 25, 70, 100, 120
 
 
@@ -40,7 +24,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> replay.Record:
     loaded = model.load(classes.build(folder / "model"))
     pipeline_file = folder / "colonoscopy.toml"
     shipped = (assemble.paths.data_dir("pipelines") / "colonoscopy.toml").read_text(encoding="utf-8")
-    pipeline_file.write_text(tables_of(shipped) + ADDED, encoding="utf-8")
+    pipeline_file.write_text(tables_of(shipped) + classes.TABLES + "min_views = 40\n", encoding="utf-8")
     pipeline, rules = assemble.load_pipeline(pipeline_file)
     return replay.analyse(clip, pipeline, rules, loaded, 1, Console(quiet=True))
 

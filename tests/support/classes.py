@@ -20,6 +20,22 @@ WEIGHTS = {
     "preparation": ([[0.0, 0.0]], [2.0, -2.0]),
 }
 
+TABLES = """
+[[heads]]
+kind = "classify"
+output = "landmark"
+[[heads]]
+kind = "classify"
+output = "preparation"
+[[landmarks]]
+kind = "caecum"
+head = "landmark"
+label = "caecum"
+[[judgements]]
+kind = "preparation"
+head = "preparation"
+"""  # a pipeline's, for these two
+
 
 def build(folder: Path) -> Path:
     """A whole model folder, as `models.build` makes it."""

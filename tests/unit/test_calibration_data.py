@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration import augment, pictures
 from calibration.cli import main
+from calibration.datasets import phantom
 
 
 def pair(folder: Path, mask_size: tuple[int, int] = (40, 30)) -> tuple[Path, Path]:
@@ -50,7 +51,7 @@ def test_burnt_in_corners_are_blackened_in_a_copy(tmp_path: Path) -> None:
 
 
 def test_phantom_pictures_are_cut_to_the_field_and_differ_by_seed() -> None:
-    (first,), (again,), (other,) = (list(pictures.phantom(seed, 1, 64)) for seed in (1, 1, 2))
+    (first,), (again,), (other,) = (list(phantom.samples(seed, 1, 64)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.picture, again.picture)
     assert (first.picture != other.picture).any()
     rows = first.picture.max((1, 2)) > 0

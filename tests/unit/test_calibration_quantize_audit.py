@@ -16,9 +16,10 @@ pytest.importorskip("torch", reason="the calibration extra is not installed")
 
 from calibration import halves, quantize, ranges
 from calibration.audit import audited
+from calibration.datasets import phantom
 from calibration.eval.runner import Runner
 from calibration.parity import agreement
-from calibration.pictures import phantom, rgb
+from calibration.pictures import rgb
 from calibration.quantize import calibrated, quantised
 from calibration.strong_types import strongly_typed
 from calibration.units import units
@@ -209,7 +210,7 @@ def test_a_constant_beyond_float16_is_named(s8: onnx.ModelProto) -> None:
 
 
 def phantom_frames(runner: Runner) -> list[ranges.Frame]:
-    return [runner.frame(sample.picture) for sample in phantom(31, 4, 256)]
+    return [runner.frame(sample.picture) for sample in phantom.samples(31, 4, 256)]
 
 
 def real_frames(runner: Runner) -> list[ranges.Frame]:

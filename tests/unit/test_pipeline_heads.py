@@ -15,6 +15,7 @@ from edge.config import read_toml
 from edge.errors import ConfigError, EdgeError, ModelError
 from edge.heads import Heads
 from edge.types import Manifest, ModelHead, TensorSpec
+from tests.support import classes
 
 ROOT = Path(__file__).parents[2]
 LABELS = {
@@ -22,21 +23,6 @@ LABELS = {
     "preparation": ["adequate", "inadequate"],
     "view": ["clear", "blurred", "over_exposed", "under_exposed", "obscured", "out_of_body"],
 }
-ADDED = """
-[[heads]]
-kind = "classify"
-output = "landmark"
-[[heads]]
-kind = "classify"
-output = "preparation"
-[[landmarks]]
-kind = "caecum"
-head = "landmark"
-label = "caecum"
-[[judgements]]
-kind = "preparation"
-head = "preparation"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +47,7 @@ def text() -> str:
     shipped = (ROOT / "pipelines" / "colonoscopy.toml").read_text(encoding="utf-8")
     if "[[landmarks]]" in shipped:
         return shipped
-    return shipped.replace('kind = "quality"\n', 'kind = "quality"\ncondition = "view"\n') + ADDED
+    return shipped.replace('kind = "quality"\n', 'kind = "quality"\ncondition = "view"\n') + classes.TABLES
 
 
 def fit(tmp_path: Path, content: str, manifest: Manifest) -> Heads:
