@@ -18,7 +18,7 @@ from calibration import datasets, heads, manifest, views
 from calibration.eval import classes
 from calibration.eval.bootstrap import Resampler
 from calibration.examples import Chosen, Encoder, Tapper, chosen
-from calibration.fuse import FILES, FOLDER, Fused, Record, fused, prove_unchanged, records, session, tapped
+from calibration.fuse import FILES, FOLDER, Fused, Record, fused, prove_unchanged, records, session, tapped, width_of
 from calibration.heads import Head
 from calibration.learn import Array, Examples, Layer, answered, trained
 from calibration.manifest import Manifest
@@ -60,6 +60,8 @@ def add(order: Order, progress: Progress) -> Record:
     encoders = {name: _encoder(models[file], head) for name, file in FIGURES_OF.items() if file in models}
     tapper = Tapper(listed, order.name, head, list(encoders.values()), order.cache)
     examples = tapper.training(learned, order.views, order.seed, functools.partial(progress, "training views"))
+    if head.parts:
+        examples.taps[:, min(width_of(model, head.parts) for model in models.values()) :] = 0  # so they weigh nothing
     layers = trained(head, examples, order.seed)
     put_in = {file: fused(model, Fused(order.name, head.tap, layers)) for file, model in models.items()}
     figures = {}

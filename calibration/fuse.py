@@ -71,6 +71,15 @@ def tapped(model: onnx.ModelProto, tap: str) -> str:
     raise ModelError(f"the model has no {tap}: export it again")
 
 
+def width_of(model: onnx.ModelProto, parts: int) -> int:
+    """How many of the first columns of `features` its first parts are. ModelError: it has not so many."""
+    (joined,) = (node for node in model.graph.node if "features" in node.output)
+    if len(joined.input) < parts:
+        raise ModelError(f"`features` is joined from {len(joined.input)} parts, expected {parts} or more")
+    known = {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    return sum(known[name].type.tensor_type.shape.dim[1].dim_value for name in joined.input[:parts])
+
+
 def fused(model: onnx.ModelProto, head: Fused) -> onnx.ModelProto:
     """A copy with the head's float layers and its output, checked by onnx. ModelError: no tap, or a name taken."""
     copy = onnx.ModelProto()
