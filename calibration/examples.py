@@ -183,15 +183,17 @@ class Tapper:
             yield from self._mixed(entry, picture, count, seed, [one for one in donors if one.group != entry.group])
 
     def _mixed(self, entry: Entry, picture: Picture, count: int, seed: int, donors: Sequence[Entry]) -> Iterator[View]:
-        """Views with another group's content put in; fewer where pictures would not mix."""
-        mix = self.head.mix
+        """Views with another group's content put in, last of all: cut off or blackened it would not be what is said.
+        Fewer where pictures would not mix."""
+        mix, side = self.head.mix, self.encoders[0].side
         assert mix is not None
         place = self.head.labels.index(mix.of)
         for number in range(count if donors else 0):
             rng = _generator(entry, seed, 0x317, number)
-            made = mix.make(rng, picture, self._picture(donors[int(rng.integers(len(donors)))]))
+            view = views.varied(self.head, rng, picture, mix.into, side)
+            made = mix.make(rng, view, self._picture(donors[int(rng.integers(len(donors)))]))
             if made is not None:
-                yield views.varied(self.head, rng, made, mix.of, self.encoders[0].side), np.intp(place)
+                yield made, np.intp(place)
 
     def _judged(self, entry: Entry, label: str) -> Iterator[View]:
         if self.head.kind == "dense":

@@ -50,6 +50,7 @@ class Head:
     usable: Callable[[Picture], bool] = lambda _picture: True
     spoil: Spoil | None = None
     mix: Mix | None = None  # in training alone
+    ridge: float = 0.0  # of a linear classifier: times half its squared weights is added to the loss; for few patients
     parts: int | None = None  # of `features`, two a level and the finest first, those it reads; None: all
 
     @property

@@ -11,13 +11,14 @@ def label(entry: Entry) -> str | None:
     return entry.labels.get("preparation")
 
 
-# Residue is a matter of colour and texture, which stride 4 has. Deeper levels were trained to find polyps in any light;
-# what they add for this head is whose bowel it is (calibration/README.md has the figures).
+# Residue is a matter of colour, which stride 4 has. Deeper levels were trained to find polyps in any light; what they
+# add for this head is whose bowel it is, and so do large weights (calibration/README.md has the figures).
 HEAD = Head(
     kind="classify",
     labels=LABELS["preparation"],
     label=label,
     ships=True,
     mix=Mix(into="adequate", of="inadequate", make=soiled),
-    parts=2,
+    parts=1,
+    ridge=5.0,
 )
