@@ -12,6 +12,7 @@ encoder's maps are named `level2` .. `level32` and the decoder's `decoder4`, aft
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 import numpy as np
@@ -50,6 +51,8 @@ class _FromRGBA(nn.Module):
 
 def _net(student: Student, side: int) -> onnx.ModelProto:
     """The student alone: `x` float (1, 4, side, side) to TENSORS."""
+    # It says at length that torchvision, of which nothing is exported, is not there.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(

@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import msgspec
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from calibration import addhead, fuse, heads, manifest
 from calibration.addhead import add
@@ -16,7 +18,9 @@ from calibration.cli import main
 from calibration.datasets import phantom
 from calibration.pictures import DatasetError
 from edge.errors import ModelError, UsageError
-from tests.support.bare import SIDE, drawn, entry, listed, order, outputs_of, unmoved
+from tests.support.bare import CHANNELS, SIDE, drawn, entry, listed, order, outputs_of, unmoved
+
+heads_named = heads.named
 
 # --------------------------------------------------------------------------------------- the whole way
 
@@ -35,6 +39,20 @@ def test_a_head_is_added_to_all_files(bare: Path, tmp_path: Path, name: str, lab
         assert after.keys() == before.keys()
         for output, value in before.items():
             np.testing.assert_array_equal(after[output], value)
+
+
+def test_a_head_that_reads_one_part_gives_the_others_no_weight(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "named", lambda name: dataclasses.replace(heads_named(name), parts=1))
+    add(
+        order(bare, tmp_path, "preparation", drawn(tmp_path / "data", "preparation", ("adequate", "inadequate"))),
+        unmoved,
+    )
+    model = onnx.load(str(tmp_path / "out" / "fp32.onnx"))
+    (weight,) = (numpy_helper.to_array(i) for i in model.graph.initializer if i.name == "preparation/0/weight")
+    assert weight[:, :CHANNELS].any()
+    assert not weight[:, CHANNELS:].any()
 
 
 def test_what_was_cached_is_not_computed_again(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,14 @@ def test_a_model_without_features_is_refused(bare: Path, tmp_path: Path) -> None
         fuse.tapped(model, "features")
 
 
+@pytest.mark.parametrize("file", fuse.FILES)
+def test_the_first_parts_of_the_features_are_known_by_their_width(bare: Path, file: str) -> None:
+    model = onnx.load(str(bare / file))
+    assert [fuse.width_of(model, parts) for parts in (1, 2)] == [CHANNELS, CHANNELS + 16]
+    with pytest.raises(ModelError, match="joined from 2 parts, expected 3 or more"):
+        fuse.width_of(model, 3)
+
+
 # -------------------------------------------------------------------------------------------- learning
 
 
@@ -81,6 +90,27 @@ def test_classes_are_learned(hidden: int) -> None:
     layers = learn.trained(toy(hidden=hidden), examples, seed=1)
     assert len(layers) == 1 + bool(hidden)
     assert (learn.answered(layers, examples.taps).argmax(1) == examples.targets).mean() > 0.97
+
+
+def test_a_ridge_is_solved_and_as_sure_as_it_may_be() -> None:
+    """The optimum is where no small step helps; without its factor all answers would be near a half."""
+    examples, head = clusters(2), dataclasses.replace(toy(labels=2), ridge=5.0)
+    (layer,) = learn.trained(head, examples, seed=1)
+    logits = learn.answered([layer], examples.taps)
+    assert (logits.argmax(1) == examples.targets).mean() > 0.97
+    sure = 1 / (1 + np.exp(-np.abs(logits[:, 1] - logits[:, 0])))
+    assert sure.mean() > 0.95
+    np.testing.assert_array_equal(layer.weight, learn.trained(head, examples, seed=9)[0].weight)  # nothing is drawn
+
+    noisy = clusters(2)  # a feature that says nothing gets less from a ridge than from none
+    noisy.taps[:, 3:] = np.random.default_rng(5).normal(0, 1, noisy.taps[:, 3:].shape)
+
+    def spread(weight: np.ndarray) -> float:
+        scaled = np.abs(weight[1] - weight[0]) * noisy.taps.std(0)
+        return float(scaled[3:].max() / scaled[1:3].max())
+
+    loose = learn.trained(dataclasses.replace(head, ridge=1e-4), noisy, seed=1)
+    assert spread(learn.trained(head, noisy, seed=1)[0].weight) < spread(loose[0].weight)
 
 
 def test_grades_are_learned_as_thresholds() -> None:
