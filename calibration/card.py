@@ -96,6 +96,7 @@ def _cell(row: Measurement, precision: Precision) -> str:
 
 
 def _number(value: float) -> str:
+    value = round(value, 4) + 0.0  # no minus before a zero
     return str(int(value)) if value == int(value) and abs(value) >= 2 else f"{value:.4f}".rstrip("0").rstrip(".")
 
 

@@ -59,8 +59,9 @@ class Config(Struct, frozen=True, kw_only=True):
     blur_below: Annotated[float, Meta(ge=0.0, le=255.0)] = 2.2
     """Mean absolute Laplacian."""
     condition: str = ""
-    """The model's learned output, if it has one. A black picture stays black whatever it says, and the bounds above
-    decide where the probability that it gives to the likeliest view is less than that view's share below."""
+    """The model's learned output, if it has one. A black picture stays black whatever it says, one without red is no
+    body unless it says "clear" or "over_exposed", and the bounds above decide where the probability that it gives to
+    the likeliest view is less than that view's share below."""
     good_from: Sure = 0.6
     poor_from: Sure = 0.6
     """All that makes a view poor is counted together; the likeliest is the reason."""
@@ -172,8 +173,16 @@ class QualityHead:
             detail=float(_finite(outputs[self._config.detail].reshape(-1)) @ weights),
         )
         judged = judge(measured, self._table)
-        learned = self._condition.judge(outputs) if self._condition and judged.view is not View.BLACK else None
-        return judged if learned is None else _said(measured, *learned)
+        learned = self._condition.judge(outputs) if self._condition else None
+        return judged if learned is None or _stands(judged, *learned) else _said(measured, *learned)
+
+
+def _stands(judged: Quality, view: View, reason: str) -> bool:
+    """Does the table's answer stand against this learned one? Black is black. And what has no red is no body, unless
+    the model calls it a good view or burnt out: of real rooms it only ever saw drawn ones, and says "under-exposed"."""
+    if judged.view is View.OUT_OF_BODY:
+        return view is View.POOR and reason != "over_exposed"
+    return judged.view is View.BLACK
 
 
 def judge(measured: Quality, rows: tuple[Row, ...]) -> Quality:

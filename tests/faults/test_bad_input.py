@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli import assemble
 from tests.support import clips, models
 
 
@@ -31,9 +30,8 @@ def endoedge(*arguments: object, folder: Path) -> subprocess.CompletedProcess[st
 def site(tmp_path: Path) -> Path:
     """A whole site on a desk: green model, a clip with one "polyp", no broker."""
     models.build(tmp_path / "models" / "green")
-    shipped = (assemble.paths.data_dir("pipelines") / "colonoscopy.toml").read_text()
     (tmp_path / "pipelines").mkdir()
-    (tmp_path / "pipelines" / "colonoscopy.toml").write_text(shipped.replace("polyp-mobilenetv2-256", "green"))
+    (tmp_path / "pipelines" / "colonoscopy.toml").write_text(models.tables())
     clips.encode(clips.with_field(80, polyp_from=60, polyp_to=75), tmp_path / "clip.mkv")
     write(tmp_path)
     return tmp_path

@@ -29,10 +29,7 @@ pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
 def site(folder: Path, port: int) -> Path:
     """A clip with a polyp now and then, looped at real rate; an alert in every frame that shows one."""
     models.build(folder / "models" / "green")
-    shipped = (assemble.paths.data_dir("pipelines") / "colonoscopy.toml").read_text()
-    busy = shipped.replace("polyp-mobilenetv2-256", "green").replace(
-        'when = "track"', 'when = "track"\nrepeat_s = 0.0', 1
-    )
+    busy = models.tables().replace('when = "track"', 'when = "track"\nrepeat_s = 0.0', 1)
     busy = busy.replace("start_s = 2.0", "start_s = 0.0")
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "colonoscopy.toml").write_text(busy)

@@ -29,7 +29,7 @@ def record(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> replay.Recor
 
 
 def analyse(clip: Path, folder: Path) -> replay.Record:
-    pipeline, rules = assemble.load_pipeline(assemble.paths.data_dir("pipelines") / "colonoscopy.toml")
+    pipeline, rules = models.pipeline(folder.with_name(f"{folder.name}-pipelines"))
     return replay.analyse(clip, pipeline, rules, model.load(folder), 1, Console(quiet=True))
 
 

@@ -12,7 +12,7 @@ from edge import model
 from edge.cli import assemble, pictures, replay, scoring
 from edge.cli.words import say
 from edge.types import Judged, LandmarkReached, ProcedureEnded
-from tests.support import classes, clips
+from tests.support import classes, clips, models
 
 FPS, GREEN_FROM, GREEN_TO, FRAMES = 25, 70, 100, 120
 
@@ -23,18 +23,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> replay.Record:
     clip = clips.encode(clips.with_field(FRAMES, polyp_from=GREEN_FROM, polyp_to=GREEN_TO), folder / "clip.mkv", FPS)
     loaded = model.load(classes.build(folder / "model"))
     pipeline_file = folder / "colonoscopy.toml"
-    shipped = (assemble.paths.data_dir("pipelines") / "colonoscopy.toml").read_text(encoding="utf-8")
-    pipeline_file.write_text(tables_of(shipped) + classes.TABLES + "min_views = 40\n", encoding="utf-8")
+    pipeline_file.write_text(models.tables() + classes.TABLES + "min_views = 40\n", encoding="utf-8")
     pipeline, rules = assemble.load_pipeline(pipeline_file)
     return replay.analyse(clip, pipeline, rules, loaded, 1, Console(quiet=True))
-
-
-def tables_of(shipped: str) -> str:
-    """The shipped pipeline as far as the little model can follow it: regions and the table of bounds."""
-    tables = shipped.split("\n[")
-    own = ('kind = "classify"', "[landmarks]]", "[judgements]]")
-    kept = "\n[".join(table for table in tables if not any(word in table for word in own))
-    return "".join(line for line in kept.splitlines(keepends=True) if not line.startswith("condition"))
 
 
 def test_the_caecum_is_reached_once_while_it_is_in_view(record: replay.Record) -> None:

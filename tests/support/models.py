@@ -11,6 +11,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration import golden, toml
+from edge import paths
+from edge.cli import assemble
+from edge.config import PipelineConfig
+from edge.decide.config import RulesConfig
 from edge.types import Golden, Manifest, Measurement, ModelFile, ModelHead, Precision, TensorSpec
 
 SIZE = 64  # W = H of the frames it eats
@@ -28,6 +32,28 @@ def build(folder: Path, size: int = SIZE) -> Path:
     vectors = golden.written(dict.fromkeys(PRECISIONS, content), frames, folder / "golden.npz")
     write(folder, manifest(size, hashlib.sha256(content).hexdigest(), vectors))
     return folder
+
+
+def tables() -> str:
+    """The shipped pipeline as far as the little model can follow it: regions and the table of bounds."""
+    shipped = (paths.data_dir("pipelines") / "colonoscopy.toml").read_text(encoding="utf-8")
+    return followed(shipped)
+
+
+def followed(shipped: str) -> str:
+    """The same of any pipeline."""
+    own = ('kind = "classify"', "[landmarks]]", "[judgements]]")
+    kept = "\n[".join(table for table in shipped.split("\n[") if not any(word in table for word in own))
+    lines = (line for line in kept.splitlines(keepends=True) if not line.startswith("condition"))
+    return "".join(lines).replace("polyp-mobilenetv2-256", NAME)
+
+
+def pipeline(folder: Path) -> tuple[PipelineConfig, RulesConfig]:
+    """It, read as the box reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "colonoscopy.toml"
+    file.write_text(tables(), encoding="utf-8")
+    return assemble.load_pipeline(file)
 
 
 def write(folder: Path, said: Manifest) -> None:

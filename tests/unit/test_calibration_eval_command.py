@@ -150,7 +150,7 @@ def test_a_negative_video_agrees_with_replay(
     pipelines = tmp_path / "share" / "pipelines"
     shutil.copytree(Path("pipelines"), pipelines)
     for file in pipelines.glob("*.toml"):
-        file.write_text(file.read_text().replace("polyp-mobilenetv2-256", models.NAME))
+        file.write_text(models.followed(file.read_text()))
     shutil.copytree(model, tmp_path / "share" / "models" / models.NAME)
     monkeypatch.setattr("edge.paths.data_dir", lambda name: tmp_path / "share" / name)
     assert edge_main(["replay", str(clip), "--pictures", str(tmp_path), "--json"]) == 0
@@ -238,7 +238,7 @@ def no_truth(model: Path, data: Path) -> list[object]:
 
 
 def no_video(model: Path, data: Path) -> list[object]:
-    return [model, "--negative-video", "clip", data / "clip.mkv"]
+    return [model, "--negative-video", "clip", data / "clip.mkv", "--pipeline", "gastroscopy"]
 
 
 def no_pipeline(model: Path, data: Path) -> list[object]:

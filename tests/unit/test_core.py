@@ -11,7 +11,6 @@ import pytest
 
 from edge import core, model
 from edge.capture import field
-from edge.cli import assemble
 from edge.cli.replay import InMemory
 from edge.decide.rules import Rules
 from edge.errors import InferenceError
@@ -65,7 +64,7 @@ class Script:
 @pytest.fixture
 def parts(tmp_path: Path) -> dict[str, Any]:
     loaded = model.load(models.build(tmp_path / "green"))
-    pipeline, rules = assemble.load_pipeline(assemble.paths.data_dir("pipelines") / "colonoscopy.toml")
+    pipeline, rules = models.pipeline(tmp_path)
     return {
         "backend": null.open(null.Config(), loaded),
         "heads": open_all(pipeline.heads, tuple(loaded.manifest.outputs)),

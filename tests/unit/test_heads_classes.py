@@ -156,6 +156,9 @@ def test_each_learned_condition_has_its_view(label: str) -> None:
         ({"clear": 1.0}, ROOM, View.GOOD, ""),  # no red under narrow-band light, and yet mucosa
         ({"clear": 1.0}, NIGHT, View.BLACK, "black"),
         ({"out_of_body": 1.0}, NIGHT, View.BLACK, "black"),
+        ({"under_exposed": 1.0}, ROOM, View.OUT_OF_BODY, "not_red"),  # what has no red is no body ...
+        ({"obscured": 1.0}, ROOM, View.OUT_OF_BODY, "not_red"),
+        ({"over_exposed": 1.0}, ROOM, View.POOR, "over_exposed"),  # ... but what is burnt out has no colour
         (dict.fromkeys(VIEWS, math.nan), MUCOSA, View.GOOD, ""),
         (dict.fromkeys(VIEWS, math.inf), ROOM, View.OUT_OF_BODY, "not_red"),
     ],
