@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -195,6 +196,26 @@ def test_what_training_shares_with_what_is_held_out_is_left_out_with_its_group(
     assert {Path(e.path).name for e in listed.entries if e.split == "val"} == {"again.jpg", "later.png", "other.png"}
     assert {Path(e.path).name for e in listed.entries if e.split == "train"} == {"0.png", "1.png"}
     assert not splits.leaks(listed.entries, lambda e: datasets.grey(e, listed.root(e)))
+
+
+def test_pictures_that_somebody_looked_at_are_polyp_free(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "own"
+    for seed in range(2):
+        trees.draw(root / f"train/scope-shaft/{seed}.png", seed, (192, 160))
+    digest = hashlib.sha256((root / "train/scope-shaft/1.png").read_bytes()).hexdigest()
+    listed = tmp_path / "polyp_free.txt"
+    listed.write_text(f"# looked at\n\n{digest}  own/scope-shaft/1.png\n{'0' * 64}  another set's\n")
+    run(tmp_path / "m.jsonl", "--dataset", "folder", root, "--polyp-free", listed)
+    assert "1 of 2 listed pictures are here" in capsys.readouterr().out
+    entries = manifest.read(tmp_path / "m.jsonl").entries
+    assert {Path(entry.path).name for entry in entries if entry.polyp_free} == {"1.png"}
+
+    listed.write_text("1.png\n")
+    with pytest.raises(DatasetError, match=r"polyp_free\.txt, line 1: expected a sha256, 64 .* got '1\.png'"):
+        run(tmp_path / "other.jsonl", "--dataset", "folder", root, "--polyp-free", listed)
+    with pytest.raises(DatasetError, match=r"none\.txt: cannot be read: No such file"):
+        run(tmp_path / "other.jsonl", "--dataset", "folder", root, "--polyp-free", tmp_path / "none.txt")
+    assert not (tmp_path / "other.jsonl").exists()
 
 
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
