@@ -111,7 +111,7 @@ def _looked_at(entries: list[Entry], path: Path) -> list[Entry]:
         if entry.sha256 in listed and (entry.mask or entry.boxes):
             raise DatasetError(f"{path}: lists {entry.dataset}/{entry.path}, which has a polyp")
     there = sum(entry.sha256 in listed for entry in entries)
-    console.print(f"{path}: {there} of {len(listed)} listed pictures are here")
+    console.print(f"{path}: {there} of {len(listed)} listed pictures are here", soft_wrap=True)
     return [msgspec.structs.replace(e, polyp_free=True) if e.sha256 in listed else e for e in entries]
 
 
