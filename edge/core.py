@@ -8,12 +8,11 @@ from edge.decide.rules import Rules
 from edge.heads import Heads
 from edge.ledger import Ledger
 from edge.timing import Stages
-from edge.types import Backend, Event, Findings, Gap, SignalState, Source
+from edge.types import Backend, Event, Findings, Gap, Source
 
 STAGES = ("wait", "capture", "infer", "heads", "decide", "commit", "report")
 PYTHON_STAGES = ("capture", "heads", "decide", "report")  # our own share: not waiting, nor the model, nor the disk
 NEXT_WITHIN_S = 0.25  # also how long a stop may take to be noticed
-OVER = (SignalState.ENDED, SignalState.FAILED)
 
 Report = Callable[[Gap | Findings, Sequence[Event]], None]
 
@@ -33,7 +32,7 @@ def run(
     `report` hears of every moment after its events were committed. Raises CaptureError and InferenceError.
     """
     moment: Gap | Findings | None = None
-    while not stop() and not (isinstance(moment, Gap) and moment.state in OVER):
+    while not stop() and not (isinstance(moment, Gap) and moment.final):
         stages.start()
         frame = source.next(NEXT_WITHIN_S)
         stages.lap("capture", waiting=("wait", source.waited_ns))

@@ -24,12 +24,21 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SignalState(str, enum.Enum):
-    """What the source can say about its picture."""
+    """What the source can say about its picture. Inference runs in `live` alone; `edge/capture/signal.py` has the
+    table of what each means; `ended` is a file's alone."""
 
     STARTING = "starting"
     LIVE = "live"
     NO_SIGNAL = "no_signal"
+    UNSTABLE = "unstable"
+    UNSUPPORTED = "unsupported"
     FORMAT_CHANGED = "format_changed"
+    FROZEN = "frozen"
+    BLACK = "black"
+    BARS = "bars"
+    PROTECTED_SUSPECT = "protected_suspect"
+    UNKNOWN_LAYOUT = "unknown_layout"
+    DEVICE_GONE = "device_gone"
     ENDED = "ended"
     FAILED = "failed"
 
@@ -75,12 +84,16 @@ class Frame:
 
 
 class Gap(Struct, frozen=True, kw_only=True):
-    """No frame, and why: what a source answers when its timeout passed or its state changed."""
+    """No frame, and why: what a source answers when its timeout passed or its state changed.
+
+    In state `live` it only means that the next frame is late. `final`: no frame will ever follow.
+    """
 
     captured_ns: int
     media_ns: int
     state: SignalState
     detail: str = ""
+    final: bool = False
 
 
 class SourceStats(Struct, frozen=True, kw_only=True):
@@ -88,8 +101,10 @@ class SourceStats(Struct, frozen=True, kw_only=True):
 
     frames: int = 0  # handed out
     dropped: int = 0  # decoded, but replaced by a newer one before the loop asked
+    repeated: int = 0  # the picture before it once more, to the bit: seen, never handed out
+    withheld: int = 0  # pictures that came while the signal was not live, or were no live picture: never handed out
     host_copies: int = 0  # whole pictures copied by our own code (0 on a good day)
-    rebuilds: int = 0  # pipelines rebuilt after a format change
+    rebuilds: int = 0  # pipelines built anew: after a change of format, a loss of signal, a fault
 
 
 class Source(Protocol):

@@ -81,9 +81,9 @@ def watched(
                     findings[name].append(heads.decode(runner.infer(image), item))
                 item.release()
                 progress(source.stats().frames, source.expected_frames)
-            elif item.state is SignalState.FAILED:
+            elif item.final and item.state is SignalState.FAILED:
                 raise CaptureError(item.detail)
-            elif item.state is SignalState.ENDED:
+            elif item.final:
                 break
     finally:
         source.close()

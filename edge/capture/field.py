@@ -29,15 +29,58 @@ def whole(width: int, height: int) -> Field:
     return Field(x=0, y=0, width=width, height=height, outline=outline)
 
 
+def problem(corners: Sequence[tuple[float, float]], width: int, height: int) -> str:
+    """Why these corners cannot be a field of a `width` x `height` px picture, or ""."""
+    inside = all(0 <= x <= width and 0 <= y <= height for x, y in corners)
+    good = len(corners) >= 3 and inside
+    return "" if good else f"expected at least 3 corners within {width}x{height}, got {corners}"
+
+
+def fixed(corners: Sequence[tuple[float, float]]) -> Field:
+    """The field with these corners, in source pixels."""
+    (x0, y0), (x1, y1) = np.floor(np.min(corners, axis=0)), np.ceil(np.max(corners, axis=0))
+    return Field(x=int(x0), y=int(y0), width=int(x1 - x0), height=int(y1 - y0), outline=tuple(corners))
+
+
+def describe(field: Field) -> str:
+    return f"{field.width}x{field.height}+{field.x}+{field.y}, {len(field.outline)} corners"
+
+
+def _solid(luma: U8) -> U8:
+    """1 where something larger than the tower's text is lit."""
+    stroke = max(3, int(luma.shape[0] * TEXT_SHARE) | 1)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (stroke, stroke))
+    bright = np.pad((luma > LIT).astype(np.uint8), stroke, mode="edge")
+    return np.asarray(cv2.morphologyEx(bright, cv2.MORPH_OPEN, kernel)[stroke:-stroke, stroke:-stroke], np.uint8)
+
+
+def lit(luma: U8) -> U8:
+    """`_solid` of one luma picture, noise smoothed away: uint8 (h, w), 0 or 1."""
+    return _solid(np.asarray(cv2.GaussianBlur(luma, (5, 5), 0), np.uint8))
+
+
+def inside(field: Field, width: int, height: int, shape: tuple[int, ...]) -> U8:
+    """uint8 `shape`, 1 inside the outline of the field of a `width` x `height` px picture."""
+    scale = np.array([shape[1] / width, shape[0] / height])
+    mask = np.zeros(shape, np.uint8)
+    # fillConvexPoly takes fixed-point pixel centres, hence the half pixel.
+    cv2.fillConvexPoly(mask, np.round((np.array(field.outline) * scale - 0.5) * 256).astype(np.int32), 1, shift=8)
+    return mask
+
+
+def overlap(one: Field, other: Field) -> float:
+    """Intersection over union of two fields' outlines, 0..1."""
+    right, low = (max(f.x + f.width for f in (one, other)), max(f.y + f.height for f in (one, other)))
+    masks = [inside(f, right, low, (256, 256)) for f in (one, other)]
+    return float(np.minimum(*masks).sum() / max(1, np.maximum(*masks).sum()))
+
+
 def find(frames: Sequence[U8], width: int, height: int) -> Field | None:
     """`frames`: luma pictures, all of one (h, w), of a `width` x `height` px source. None: nothing like a field."""
     brightest = np.maximum.reduce([cv2.GaussianBlur(frame, (5, 5), 0) for frame in frames])
     h, w = brightest.shape
-    lit = (brightest > LIT).astype(np.uint8)
-    stroke = max(3, int(h * TEXT_SHARE) | 1)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (stroke, stroke))
-    lit = cv2.morphologyEx(np.pad(lit, stroke, mode="edge"), cv2.MORPH_OPEN, kernel)[stroke:-stroke, stroke:-stroke]
-    outlines, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    regions = _solid(brightest)
+    outlines, _ = cv2.findContours(regions, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not outlines:
         return None
     region = max(outlines, key=cv2.contourArea)
@@ -69,9 +112,12 @@ def _from_polygon(polygon: npt.NDArray[np.float64], probe: tuple[int, int], widt
 
 def keep_mask(field: Field, width: int, height: int) -> npt.NDArray[np.uint32]:
     """uint32 (height, width), 0xFFFFFFFF inside the field's outline when its rectangle is scaled to that size."""
-    scale = np.array([width / field.width, height / field.height])
-    points = (np.array(field.outline) - [field.x, field.y]) * scale
-    inside = np.zeros((height, width), np.uint8)
-    # fillConvexPoly takes fixed-point pixel centres, hence the half pixel.
-    cv2.fillConvexPoly(inside, np.round((points - 0.5) * 256).astype(np.int32), 1, shift=8)
-    return np.where(inside > 0, np.uint32(0xFFFFFFFF), np.uint32(0)).astype(np.uint32)
+    moved = Field(
+        x=0,
+        y=0,
+        width=field.width,
+        height=field.height,
+        outline=tuple((x - field.x, y - field.y) for x, y in field.outline),
+    )
+    mask = inside(moved, field.width, field.height, (height, width))
+    return np.where(mask > 0, np.uint32(0xFFFFFFFF), np.uint32(0)).astype(np.uint32)

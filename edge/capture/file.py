@@ -136,7 +136,11 @@ class FileSource:
         if detail:
             self._detail = detail
         return Gap(
-            captured_ns=time.monotonic_ns(), media_ns=max(0, self._media_ns), state=state, detail=detail or self._detail
+            captured_ns=time.monotonic_ns(),
+            media_ns=max(0, self._media_ns),
+            state=state,
+            detail=detail or self._detail,
+            final=self._pipeline is None,
         )
 
     def _finish(self, state: SignalState, detail: str) -> Gap:
@@ -155,7 +159,7 @@ class FileSource:
             )
         self.field = self._choose_field(size, lit)
         self._keep = fields.keep_mask(self.field, *self._size)
-        log.info("%s: %s, field %s", self._path, size.description, _describe(self.field))
+        log.info("%s: %s, field %s", self._path, size.description, fields.describe(self.field))
         self._pipeline = pipeline = gst.Pipeline(self._description(), str(self._path), self._properties(size))
         ready = pipeline.preroll(OPEN_WITHIN_S)
         if ready and after_ns >= 0:
@@ -245,7 +249,7 @@ class FileSource:
         except CaptureError as exc:
             changed = f"{self._path}: the format ({before}) changed after {self._seconds()}, the rest is not analysed"
             return self._finish(SignalState.FAILED, f"{changed}: {exc}")
-        return self._gap(SignalState.FORMAT_CHANGED, f"{self._format}, field now {_describe(self.field)}")
+        return self._gap(SignalState.FORMAT_CHANGED, f"{self._format}, field now {fields.describe(self.field)}")
 
     def _rewind(self) -> Gap:
         assert self._pipeline is not None
@@ -290,15 +294,7 @@ def _check_readable(path: Path) -> None:
 
 
 def _fixed_field(corners: list[tuple[float, float]], size: gst.Size) -> Field:
-    xs, ys = [x for x, _ in corners], [y for _, y in corners]
-    inside = len(corners) >= 3 and min(xs) >= 0 and min(ys) >= 0 and max(xs) <= size.width and max(ys) <= size.height
-    if not inside:
-        raise CaptureError(
-            f"capture.field: expected at least 3 corners within {size.width}x{size.height}, got {corners}"
-        )
-    x0, y0, x1, y1 = int(min(xs)), int(min(ys)), int(np.ceil(max(xs))), int(np.ceil(max(ys)))
-    return Field(x=x0, y=y0, width=x1 - x0, height=y1 - y0, outline=tuple(corners))
-
-
-def _describe(field: Field) -> str:
-    return f"{field.width}x{field.height}+{field.x}+{field.y}, {len(field.outline)} corners"
+    problem = fields.problem(corners, size.width, size.height)
+    if problem:
+        raise CaptureError(f"capture.field: {problem}")
+    return fields.fixed(corners)

@@ -1,4 +1,4 @@
-"""GStreamer, the only file that imports it. One `Pipeline` ends in an appsink that our own thread pulls from.
+"""GStreamer, the only file that imports it. A `Pipeline` ends in appsinks that our own thread pulls from.
 
 Building, states and the bus go through PyGObject. The way of a frame goes through ctypes: the field's outside has to
 be blackened in place, and neither PyGObject's wrappers nor appsink, which remembers its last sample, leave a buffer
@@ -33,7 +33,7 @@ from gi.repository import Gst, GstApp, GstVideo  # noqa: E402, F401  (GstApp reg
 log = logging.getLogger(__name__)
 
 CLOSE_WITHIN_S = 3.0
-_READ_WRITE = 3
+_READ, _READ_WRITE = 1, 3
 _TIME = int(Gst.Format.TIME)
 _NONE = 2**64 - 1
 
@@ -126,6 +126,7 @@ class Size(NamedTuple):
     width: int
     height: int
     description: str  # the caps, for people
+    fps: float  # 0 where the caps do not say
 
 
 def init() -> None:
@@ -155,7 +156,8 @@ def convert_scale() -> str:
 class Pipeline:
     """A running `gst-launch` description whose appsink is named `sink` and whose first raw element is named `tap`.
 
-    Everything is called from the thread that made it. `name` is what error messages call the source.
+    It may have more appsinks; `pull` takes their names. Everything is called from the thread that made it. `name` is
+    what error messages call the source.
     """
 
     def __init__(self, description: str, name: str, properties: dict[str, dict[str, Any]] | None = None) -> None:
@@ -168,12 +170,12 @@ class Pipeline:
         for element, values in (properties or {}).items():
             for key, value in values.items():
                 self._element(element).set_property(key, value)
-        self._sink = self._element("sink")
-        self._sink_ptr = hash(self._sink)
+        self._sinks: dict[str, Any] = {}
+        self._sink = self._appsink("sink")
         self._tap = self._element("tap").get_static_pad("sink")
         self._tap_ptr = hash(self._tap)
         self._bus = self._pipeline.get_bus()
-        self._strides: tuple[int, int, int] | None = None
+        self._strides: dict[str, tuple[int, int, int]] = {}
         self._format: Any = None
         self.error: str | None = None
 
@@ -182,6 +184,16 @@ class Pipeline:
         if element is None:
             raise CaptureError(f"{self.name}: the pipeline has no element named {name!r}")
         return element
+
+    def _appsink(self, name: str) -> Any:
+        """Remembered: its address, which is what the C functions take, is good for as long."""
+        if name not in self._sinks:
+            self._sinks[name] = self._element(name)
+        return self._sinks[name]
+
+    def get(self, element: str, key: str) -> Any:
+        """The value of an element's property."""
+        return self._element(element).get_property(key)
 
     def play(self) -> None:
         self._pipeline.set_state(Gst.State.PLAYING)
@@ -192,9 +204,26 @@ class Pipeline:
         result, _, _ = self._pipeline.get_state(int(timeout_s * Gst.SECOND))
         return bool(result in (Gst.StateChangeReturn.SUCCESS, Gst.StateChangeReturn.NO_PREROLL))
 
-    def pull(self, timeout_s: float) -> Picture | None:
+    def pull_bytes(self, sink: str) -> tuple[bytes, int] | None:
+        """A copy of what waits in an appsink of something small, a JPEG, and its running time (-1: unknown)."""
+        sample = _try_pull(hash(self._appsink(sink)), 0)
+        if not sample:
+            return None
+        try:
+            buffer, mapping = _sample_buffer(sample), _MapInfo()
+            pts = int(_Buffer.from_address(buffer).pts)
+            running = int(_running_time(_sample_segment(sample), _TIME, pts)) if pts != _NONE else _NONE
+            if _n_memory(buffer) != 1 or not _map(_peek_memory(buffer, 0), ctypes.byref(mapping), _READ):
+                raise CaptureError(f"{self.name}: a buffer of {sink!r} cannot be mapped")
+            content = ctypes.string_at(mapping.data, mapping.size)
+            _unmap(mapping.memory, ctypes.byref(mapping))
+            return content, _known(running)
+        finally:
+            _unref(sample)
+
+    def pull(self, timeout_s: float, sink: str = "sink") -> Picture | None:
         """The next frame, or None after `timeout_s`, at end of stream, and after an error."""
-        sample = _try_pull(self._sink_ptr, max(0, int(timeout_s * 1e9)))
+        sample = _try_pull(hash(self._appsink(sink)), max(0, int(timeout_s * 1e9)))
         if not sample:
             return None
         shared = _sample_buffer(sample)
@@ -213,23 +242,23 @@ class Pipeline:
         if mapping is None:
             _unref(buffer)
             raise CaptureError(f"{self.name}: a frame's memory cannot be mapped")
-        width, height, stride = self._layout(buffer)
+        width, height, stride = self._layout(buffer, sink)
         image = HostImage(int(mapping.data), height, width, stride)
         return Picture(image, _known(stream), _known(running), copied, buffer, mapping)
 
-    def _layout(self, buffer: int) -> tuple[int, int, int]:
+    def _layout(self, buffer: int, sink: str) -> tuple[int, int, int]:
         """(width, height, stride) from the buffer's own GstVideoMeta, else from the negotiated caps."""
         meta = _video_meta(buffer)
         if meta:
             return int(meta.contents.width), int(meta.contents.height), int(meta.contents.stride[0])
-        if self._strides is None:
-            info = GstVideo.VideoInfo.new_from_caps(self._sink.get_static_pad("sink").get_current_caps())
-            self._strides = (info.width, info.height, info.stride[0])
-        return self._strides
+        if sink not in self._strides:
+            info = GstVideo.VideoInfo.new_from_caps(self._appsink(sink).get_static_pad("sink").get_current_caps())
+            self._strides[sink] = (info.width, info.height, info.stride[0])
+        return self._strides[sink]
 
     @property
     def ended(self) -> bool:
-        return bool(_is_eos(self._sink_ptr))
+        return bool(_is_eos(hash(self._sink)))
 
     def poll_error(self) -> str | None:
         """Drain the bus; the first error's text with the element that raised it, remembered for good."""
@@ -252,9 +281,10 @@ class Pipeline:
         width, height = structure.get_value("width"), structure.get_value("height")
         text = f"{width}x{height} {structure.get_value('format')}"
         ok, numerator, denominator = structure.get_fraction("framerate")
-        if ok and numerator:
-            text += f" {numerator / denominator:.4g} fps"
-        return Size(int(width), int(height), text)
+        fps = numerator / denominator if ok else 0.0
+        if fps:
+            text += f" {fps:.4g} fps"
+        return Size(int(width), int(height), text, fps)
 
     def format_changed(self) -> bool:
         """True when other caps entered the tap since `source_size`. Costs about a microsecond: asked at every frame."""

@@ -65,7 +65,7 @@ def images_of(clip: Path, size: tuple[int, int]) -> Images:
         while len(images) < KEPT_FRAMES:
             frame = source.next(1.0)
             if isinstance(frame, Gap):
-                if frame.state in core.OVER:
+                if frame.final:
                     break
                 continue
             if seen % step == 0:

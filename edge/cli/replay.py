@@ -85,7 +85,7 @@ class Record:
 
     def report(self, moment: Gap | Findings, events: Sequence[Event]) -> None:
         if isinstance(moment, Gap):
-            if moment.state is SignalState.FAILED:
+            if moment.final and moment.state is SignalState.FAILED:
                 self.broken = moment.detail
             return
         self.scenes.append(Scene(moment=moment, events=tuple(events)))

@@ -86,7 +86,7 @@ def run_core(site: Site, stop: threading.Event) -> int:
         ledger.close()
     if not safe:
         raise OutboxError(f"{ledger.waiting} events could not be committed: {ledger.fault}")
-    if isinstance(last, Gap) and last.state is SignalState.FAILED:
+    if isinstance(last, Gap) and last.final and last.state is SignalState.FAILED:
         raise CaptureError(last.detail)
     return 0
 

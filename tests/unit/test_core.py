@@ -24,12 +24,16 @@ from tests.support import models
 FRAME_NS = 40_000_000
 
 
+def gap(state: SignalState, at_ns: int = 0, final: bool = False) -> Gap:
+    return Gap(captured_ns=at_ns, media_ns=at_ns, state=state, final=final)
+
+
 class Script:
-    """A source that plays a list: a number is a frame, a state is a gap. Counts leases."""
+    """A source that plays a list: a number is a frame, a state is a gap, its last when it says so. Counts leases."""
 
     waited_ns = 0
 
-    def __init__(self, items: Sequence[int | SignalState], size: int) -> None:
+    def __init__(self, items: Sequence[int | SignalState | Gap], size: int) -> None:
         self._items = list(items)
         self._image = np.zeros((size, size, 4), np.uint8)
         self._field = field.whole(size, size)
@@ -40,7 +44,9 @@ class Script:
         self._now_ns += FRAME_NS
         item = self._items.pop(0) if self._items else SignalState.ENDED
         if isinstance(item, SignalState):
-            return Gap(captured_ns=self._now_ns, media_ns=self._now_ns, state=item)
+            return gap(item, self._now_ns, final=item in (SignalState.ENDED, SignalState.FAILED))
+        if isinstance(item, Gap):
+            return item
         self.lent += 1
         return Frame(
             seq=self.lent,
@@ -74,7 +80,7 @@ def parts(tmp_path: Path) -> dict[str, Any]:
 
 
 def run(
-    parts: dict[str, Any], items: Sequence[int | SignalState], stop: Any = lambda: False
+    parts: dict[str, Any], items: Sequence[int | SignalState | Gap], stop: Any = lambda: False
 ) -> tuple[Script, InMemory, Any]:
     source, kept, moments = Script(items, models.SIZE), InMemory(), []
     last = core.run(
@@ -107,6 +113,12 @@ def test_gaps_reach_the_rules_and_do_not_end_the_run(parts: dict[str, Any]) -> N
     states = [event.state for event in kept.events if hasattr(event, "state")]
     assert states == [SignalState.LIVE, SignalState.NO_SIGNAL, SignalState.LIVE, SignalState.FAILED]
     assert moments[-1].state is SignalState.FAILED  # nothing after it
+
+
+def test_a_failure_that_is_not_final_is_waited_out(parts: dict[str, Any]) -> None:
+    source, _, moments = run(parts, [1, gap(SignalState.FAILED, FRAME_NS), 1])
+    assert source.lent == 2
+    assert moments[-1].state is SignalState.ENDED
 
 
 def test_stop_is_heard_between_frames_and_the_procedure_is_closed(parts: dict[str, Any]) -> None:

@@ -1,0 +1,396 @@
+"""What all live sources share: a pipeline that is built, watched, and built anew; frames only while the signal is live.
+
+    input ! prepare ! tee ! frame: crop+scale ! RGBA, model size ! appsink "sink"
+                          ! whole: scale      ! RGBA, small      ! appsink "whole"   where the field is
+                          ! still: crop+scale ! mask ! JPEG      ! appsink "still"   for key frames and clips
+
+A loop asks `next`; each step looks at the driver and at the picture, and the state machine (`signal.py`) says what to
+do. A change of format, a loss, a fault: always a new pipeline, never a renegotiated one. No thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+from edge.capture import field as fields
+from edge.capture import gst, profiles
+from edge.capture.evidence import Layout, Link, Look, S, Seen
+from edge.capture.layout import Finder, Watch
+from edge.capture.look import Looker
+from edge.capture.profiles import Crop
+from edge.capture.signal import Act, Signal, Verdict
+from edge.errors import CaptureError
+from edge.memory import host
+from edge.types import Frame, Gap, SignalState, SourceStats
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 0.02  # the longest that a driver's word waits while no picture comes
+STALE_NS = S // 2  # an older picture is not one of now
+FIND_EVERY_NS, WATCH_EVERY_NS = S // 50, S // 5  # looks at the whole picture: while the field is searched, and after
+WHOLE_RATE = 25  # pictures a second that are made for it
+
+
+class LiveConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of `[capture]` that every live source has."""
+
+    field: Literal["auto", "whole"] | list[tuple[float, float]] = "auto"  # or its corners, in source pixels
+    profile: str = "auto"  # or one of profiles.toml
+
+
+class Reading(NamedTuple):
+    """What the driver says now. `format` only where the link is locked and the driver knows it."""
+
+    link: Link
+    format: str = ""
+
+
+class Feed(NamedTuple):
+    """How GStreamer reads from an input: a description, properties of its named elements, what it will bring."""
+
+    description: str
+    properties: dict[str, dict[str, Any]]
+    format: str = ""  # as `Reading.format` has it; "" where the driver does not say
+    fps: float = 0.0
+
+
+class Input(Protocol):
+    """Where pictures come in. Used from one thread; `live` alone knows when to open."""
+
+    name: str  # for messages: a device, an address without its password
+    first_s: float  # how long its first picture may take
+
+    def read(self, pipeline: gst.Pipeline | None) -> Reading:
+        """Cheap, and never an error: asked at every picture, and every SLICE_S without one."""
+
+    def wait(self, seconds: float) -> None:
+        """For something to happen, at most so long."""
+
+    def open(self) -> Feed:
+        """Make it ready to stream. Nothing streams from it now. Raises CaptureError."""
+
+    def close(self) -> None: ...
+
+
+class Stream:
+    """An input of which nothing is known but its pictures: network streams, test patterns."""
+
+    def __init__(self, name: str, feed: Feed, first_s: float) -> None:
+        self.name, self._feed, self.first_s = name, feed, first_s
+
+    def read(self, pipeline: gst.Pipeline | None) -> Reading:  # noqa: ARG002
+        return Reading(Link.UNKNOWN)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def open(self) -> Feed:
+        return self._feed
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class LiveSource:
+    """See `types.Source`. Owner: one thread."""
+
+    def __init__(self, source: Input, config: LiveConfig, size: tuple[int, int]) -> None:
+        self._input, self._config, self._size = source, config, size
+        self._profile = profiles.choose(config.profile)
+        self._signal = Signal(source.first_s)
+        self._looker = Looker(*size)
+        self._pipeline: gst.Pipeline | None = None
+        self._feed = Feed("", {})
+        self._shape: gst.Size | None = None  # what enters this pipeline; None until its first picture
+        self._crop = Crop()
+        self._layout = Layout.SEARCHING
+        self._finder: Finder | None = None
+        self._watch: Watch | None = None
+        self._whole_at_ns = 0
+        self._rate = _Rate()
+        self._error = ""
+        self._lent: gst.Picture | None = None
+        self._frames = self._pulled = self._received = self._repeated = self._withheld = 0
+        self._copies = self._builds = 0
+        self._origin_ns = time.monotonic_ns()
+        self._lent_ns = self._taken_ns = self._origin_ns  # when the last frame, the last picture was taken
+        self.waited_ns = 0
+
+    # ------------------------------------------------------------------------------------------ frames
+
+    def next(self, timeout_s: float) -> Frame | Gap:
+        """A live picture, or a gap: at once when the state changed, else after `timeout_s`."""
+        self._return_lent()
+        self.waited_ns = 0
+        deadline_ns = time.monotonic_ns() + round(timeout_s * S)
+        while True:
+            picture = self._pull(min(SLICE_S, timeout_s))
+            captured_ns, seen = self._see(picture)
+            verdict = self._signal.step(seen)
+            if verdict.changed:
+                self._say(verdict)
+            if verdict.usable and picture is not None:
+                return self._lend(picture, captured_ns)
+            if picture is not None:
+                picture.release()
+                self._repeated += seen.look is Look.REPEATED
+                self._withheld += seen.look is not Look.REPEATED
+            self._act(verdict.act)
+            if verdict.changed or time.monotonic_ns() >= deadline_ns:
+                return self._gap(verdict.state, verdict.detail)
+
+    def _say(self, verdict: Verdict) -> None:
+        level = logging.INFO if verdict.state is SignalState.LIVE else logging.WARNING
+        log.log(level, "%s: %s%s", self._input.name, verdict.state.value, verdict.detail and f": {verdict.detail}")
+
+    def _pull(self, seconds: float) -> gst.Picture | None:
+        before_ns = time.perf_counter_ns()
+        picture = None
+        if self._pipeline is None:
+            self._input.wait(seconds)
+        else:
+            picture = self._pipeline.pull(seconds)
+        self.waited_ns += time.perf_counter_ns() - before_ns
+        if picture is not None:
+            self._pulled += 1
+            self._copies += picture.copied
+        return picture
+
+    def _see(self, picture: gst.Picture | None) -> tuple[int, Seen]:
+        """When the picture was taken, and everything that is known now."""
+        now_ns = time.monotonic_ns()
+        reading, error = self._listen()
+        changed = self._changed(reading)
+        captured_ns, look = now_ns, None
+        pipeline = self._pipeline
+        if pipeline is not None and picture is not None and not changed:
+            captured_ns = _taken_ns(pipeline, picture, now_ns)
+            changed = self._first_picture(pipeline) if self._shape is None else ""
+            if not changed and self._pipeline is pipeline:
+                look = self._look(picture, captured_ns, now_ns)
+                self._see_whole(pipeline, now_ns)
+        if error:
+            self._stop()
+        return captured_ns, Seen(
+            now_ns=now_ns,
+            link=reading.link,
+            running=self._pipeline is not None,
+            look=look,
+            layout=self._layout,
+            changed=changed,
+            error=error,
+            rate=self._rate.at(now_ns, self._pipeline),
+            nominal=(self._shape.fps if self._shape else 0.0) or self._feed.fps,
+        )
+
+    def _listen(self) -> tuple[Reading, str]:
+        """The driver's word, and what went wrong since the last time."""
+        error, self._error = self._error, ""
+        if self._pipeline is not None:
+            error = error or self._pipeline.poll_error() or ("the stream ended" if self._pipeline.ended else "")
+        return self._input.read(self._pipeline), error
+
+    def _changed(self, reading: Reading) -> str:
+        """The new format in words, when it is not the one that this pipeline was built for."""
+        if self._pipeline is None:
+            return ""
+        if reading.format and self._feed.format and reading.format != self._feed.format:
+            return f"{self._feed.format} became {reading.format}"
+        if self._shape is not None and self._pipeline.format_changed():
+            now = self._pipeline.source_size()
+            return f"{self._shape.description} became {now.description if now else 'something else'}"
+        return ""
+
+    def _look(self, picture: gst.Picture, captured_ns: int, now_ns: int) -> Look:
+        if now_ns - captured_ns > STALE_NS:
+            return Look.STALE
+        host.blacken(picture.image, self._keep)
+        again, self._taken_ns = captured_ns <= self._taken_ns, captured_ns
+        if again:  # a driver that gives the same buffer twice
+            return Look.REPEATED
+        return self._looker.look(picture.image)
+
+    def _lend(self, picture: gst.Picture, captured_ns: int) -> Frame:
+        assert self._crop.field is not None
+        self._lent, self._lent_ns = picture, captured_ns
+        self._frames += 1
+        return Frame(
+            seq=self._frames,
+            image=picture.image,
+            captured_ns=captured_ns,
+            media_ns=captured_ns - self._origin_ns,
+            field=self._crop.field,
+            release=self._return_lent,
+        )
+
+    def _return_lent(self) -> None:
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            lent.release()
+
+    def _gap(self, state: SignalState, detail: str) -> Gap:
+        """Its media time lags by what a picture may be old, so that a picture after a gap never steps back."""
+        now_ns = time.monotonic_ns()
+        media_ns = max(self._lent_ns, now_ns - STALE_NS) - self._origin_ns
+        text = f"{self._input.name}: {detail}" if detail else ""
+        return Gap(captured_ns=now_ns, media_ns=media_ns, state=state, detail=text)
+
+    # ------------------------------------------------------------------------------------------- field
+
+    def _first_picture(self, pipeline: gst.Pipeline) -> str:
+        """What comes is known now: is it what this pipeline crops for? Otherwise the new format, in words."""
+        shape = pipeline.source_size()
+        assert shape is not None  # a picture came through
+        if self._crop.field is not None and (shape.width, shape.height) != self._crop[:2]:
+            self._crop = Crop()
+            return f"{shape.width}x{shape.height}"
+        self._shape = shape
+        log.info("%s: %s", self._input.name, shape.description)
+        if self._crop.field is None:
+            self._place(shape)
+        return ""
+
+    def _place(self, shape: gst.Size) -> None:
+        """Where the field is in pictures of this shape, or the beginning of a search for it."""
+        choice = self._config.field
+        width, height = shape.width, shape.height
+        if choice == "whole":
+            self._crop, self._layout = Crop(width, height, fields.whole(width, height)), Layout.KNOWN
+        elif isinstance(choice, list):
+            self._place_fixed(choice, width, height)
+        else:
+            self._finder = Finder(width, height)
+
+    def _place_fixed(self, corners: list[tuple[float, float]], width: int, height: int) -> None:
+        problem = fields.problem(corners, width, height)
+        if problem:
+            log.error("%s: capture.field: %s", self._input.name, problem)
+            self._layout = Layout.UNKNOWN
+        else:
+            self._build(Crop(width, height, fields.fixed(corners)))
+
+    def _see_whole(self, pipeline: gst.Pipeline, now_ns: int) -> None:
+        """Look at the whole picture now and then: where is the field, and is it still there?"""
+        every_ns = WATCH_EVERY_NS if self._layout is Layout.KNOWN else FIND_EVERY_NS
+        if (self._finder is None and self._watch is None) or now_ns - self._whole_at_ns < every_ns:
+            return
+        whole = pipeline.pull(0, "whole")
+        if whole is None:
+            return
+        self._whole_at_ns = now_ns
+        luma = np.asarray(whole.image)[:, :, :3].mean(axis=2).astype(np.uint8)
+        whole.release()
+        if self._finder is not None:
+            self._find(self._finder, luma, now_ns)
+        elif self._watch is not None:
+            self._check(self._watch, luma)
+
+    def _find(self, finder: Finder, luma: Any, now_ns: int) -> None:
+        self._layout = finder.step(luma, now_ns)
+        if finder.field is None:
+            return
+        assert self._shape is not None
+        assert finder.background is not None
+        width, height = self._shape.width, self._shape.height
+        log.info("%s: field %s", self._input.name, fields.describe(finder.field))
+        self._build(Crop(width, height, finder.field))
+        self._watch = Watch(finder.field, width, height, finder.background)
+
+    def _check(self, watch: Watch, luma: Any) -> None:
+        if not watch.fits(luma):
+            log.warning("%s: the layout of the picture changed; the field is searched again", self._input.name)
+            self._build(Crop())
+
+    # ---------------------------------------------------------------------------------------- pipeline
+
+    def _act(self, act: Act) -> None:
+        if act is Act.STOP:
+            self._stop()
+        elif act is Act.BUILD:
+            self._build(Crop() if self._config.field == "auto" else self._crop)
+
+    def _build(self, crop: Crop) -> None:
+        """A pipeline for exactly this crop, in place of any other. A failure is told at the next step.
+
+        A found field is good for one pipeline: after a loss or a change another tower may be at the cable.
+        """
+        self._stop()
+        self._builds += 1
+        self._crop, self._finder, self._watch = crop, None, None
+        self._layout = Layout.KNOWN if crop.field else Layout.SEARCHING
+        self._keep = fields.keep_mask(crop.field or fields.whole(*self._size), *self._size)
+        try:
+            self._feed = self._input.open()
+            self._pipeline = gst.Pipeline(self._description(crop), self._input.name, self._feed.properties)
+            self._pipeline.play()
+        except CaptureError as exc:
+            self._error = str(exc)
+        self._rate = _Rate()
+        self._signal.built(time.monotonic_ns())
+
+    def _description(self, crop: Crop) -> str:
+        width, height = self._size
+        profile = self._profile
+        frame = profile.frame.format(width=width, height=height, **crop.values())
+        mailbox = "max-buffers=1 drop=true async=false sync=false qos=false enable-last-sample=false"
+        return (
+            f"{self._feed.description} ! {profile.prepare} ! tee name=tap"
+            f" tap. ! {frame} ! appsink name=sink {mailbox}"
+            f" tap. ! videorate drop-only=true max-rate={WHOLE_RATE} ! {profile.whole} ! appsink name=whole {mailbox}"
+        )
+
+    def _stop(self) -> None:
+        self._return_lent()
+        pipeline, self._pipeline = self._pipeline, None
+        self._shape = None
+        if pipeline is not None:
+            self._received += pipeline.received()
+            pipeline.close()
+
+    # -------------------------------------------------------------------------------------------- rest
+
+    def stats(self) -> SourceStats:
+        received = self._received + (self._pipeline.received() if self._pipeline else 0)
+        return SourceStats(
+            frames=self._frames,
+            dropped=max(0, received - self._pulled - (self._pipeline is not None)),
+            repeated=self._repeated,
+            withheld=self._withheld,
+            host_copies=self._copies,
+            rebuilds=max(0, self._builds - 1),
+        )
+
+    def close(self) -> None:
+        self._stop()
+        self._input.close()
+
+
+def _taken_ns(pipeline: gst.Pipeline, picture: gst.Picture, now_ns: int) -> int:
+    """The driver's own time of the picture, on the monotonic clock."""
+    if picture.running_ns < 0:
+        return now_ns
+    return min(now_ns, pipeline.base_time_ns() + picture.running_ns)
+
+
+class _Rate:
+    """Pictures a second that reach the pipeline's end, taken or not; 0 until it has run for a second."""
+
+    def __init__(self) -> None:
+        self._since_ns = self._count = 0
+        self._value = 0.0
+
+    def at(self, now_ns: int, pipeline: gst.Pipeline | None) -> float:
+        if pipeline is None:
+            return 0.0
+        if self._since_ns == 0:
+            self._since_ns, self._count = now_ns, pipeline.received()
+        elif now_ns - self._since_ns >= S:
+            count = pipeline.received()
+            self._value = (count - self._count) * S / (now_ns - self._since_ns)
+            self._since_ns, self._count = now_ns, count
+        return self._value

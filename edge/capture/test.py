@@ -1,0 +1,27 @@
+"""GStreamer's test patterns as a live source: bars, black, snow. For trying states and sites without a tower."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from edge.capture.live import Feed, LiveConfig, LiveSource, Stream
+
+
+class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[capture]` with `source = "test"`. Only `ball`, `pinwheel` and `snow` move, so only they are ever live."""
+
+    pattern: Literal["ball", "pinwheel", "snow", "smpte", "bar", "black", "white", "blue", "gradient", "checkers-8"] = (
+        "ball"
+    )
+    width: Annotated[int, msgspec.Meta(ge=32, le=3840)] = 1280
+    height: Annotated[int, msgspec.Meta(ge=32, le=2160)] = 720
+    fps: Annotated[int, msgspec.Meta(ge=1, le=240)] = 25
+
+
+def open(config: Config, size: tuple[int, int]) -> LiveSource:
+    """`size`: (width, height) of the frames."""
+    caps = f"video/x-raw,width={config.width},height={config.height},framerate={config.fps}/1"
+    description = f"videotestsrc is-live=true pattern={config.pattern} ! {caps}"
+    return LiveSource(Stream(f"test pattern {config.pattern}", Feed(description, {}), first_s=2.0), config, size)
