@@ -83,6 +83,17 @@ class Frame:
             release()
 
 
+class Still(Struct, frozen=True, kw_only=True):
+    """One picture of the endoscope's field as a JPEG of `width` x `height` px; black outside the field's outline."""
+
+    captured_ns: int
+    media_ns: int
+    jpeg: bytes
+    width: int
+    height: int
+    field: Field
+
+
 class Gap(Struct, frozen=True, kw_only=True):
     """No frame, and why: what a source answers when its timeout passed or its state changed.
 

@@ -58,7 +58,8 @@ SILENT_NS = 1 * S  # without a picture for so long (or three frame times, if lon
 FRESH = 3  # moving pictures that make a signal live
 FLAPS, FLAP_WITHIN_NS, FLAP_QUIET_NS = 6, 2 * S, 1 * S  # so many changes of the link in so short a time: unstable ...
 RATE_SLACK, RATE_MOST = 1.5, 130.0  # times the nominal rate; pictures a second where there is none
-SETTLED_NS = 2 * S  # live for so long: earlier faults are forgotten
+FROZEN_NS = S // 2  # the same picture for so long
+SETTLED_NS = 2 * S  # pictures for so long: earlier faults are forgotten
 RETRY_NS = tuple(round(s * S) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10))  # wait before the next build, by faults in a row
 STORM, STORM_WITHIN_NS, STORM_RETRY_NS = 6, 60 * S, 30 * S  # so many faults in that time: give up hurrying
 REFRESH_NS = tuple(s * S for s in (5, 10, 20, 40, 60))  # a frozen picture gets a new pipeline after so long, and again
@@ -71,6 +72,7 @@ class Memory:
     def __init__(self, first_ns: int) -> None:
         self.first_ns = first_ns
         self.built_ns = 0  # when the present pipeline began to play
+        self.first_picture_ns = 0  # of that pipeline
         self.picture_ns: int | None = None  # of its newest picture that was not stale
         self.moving_ns = 0  # of the newest that moved, or when the pipeline began to play
         self.moving = 0  # moving pictures since the last that was black, bars or flat
@@ -92,25 +94,36 @@ class Memory:
         if self.link not in (None, seen.link):
             self.flaps.append(seen.now_ns)
         self.link = seen.link
-        self.changing = seen.changed or self.changing
-        if seen.look not in (None, Look.STALE):
+        if seen.error or not seen.running:
+            self._forget_pictures()
+            self.refreshing = False
+        elif seen.look not in (None, Look.STALE):
             self._see_picture(seen.look, seen.now_ns)
+        self.changing = seen.changed or self.changing
         if self.lost_ns is None and self.silent(seen):
             self.lost_ns = self.picture_ns or self.built_ns
         too_fast = seen.rate > (seen.nominal * RATE_SLACK if seen.nominal else RATE_MOST)
         self.fast_since_ns = (self.fast_since_ns or seen.now_ns) if too_fast else None
 
     def _see_picture(self, look: Look, now_ns: int) -> None:
+        if self.picture_ns is None:
+            self.first_picture_ns = now_ns
         self.picture_ns, self.lost_ns = now_ns, None
         if look is Look.MOVING:
-            self.moving_ns, self.refreshing = now_ns, False
+            self.moving_ns = now_ns
             self.moving += 1
         elif look is not Look.REPEATED:
             self.moving, self.changing = 0, ""
+        elif now_ns - self.moving_ns >= FROZEN_NS:
+            self.changing = ""
         if look is not self.look:
             self.look, self.look_since_ns = look, now_ns
+        if self.moving > 1:  # a pipeline's first picture has none before it to be compared with
+            self.refreshing = False
         if self.moving >= FRESH:
             self.changing, self.latched = "", False
+        if now_ns - self.first_picture_ns >= SETTLED_NS:
+            self._settled()
 
     def lasted(self, seen: Seen, look: Look, least_ns: int) -> bool:
         """Every picture has looked like that for so long."""
@@ -124,8 +137,12 @@ class Memory:
         return seen.running and seen.now_ns - self.picture_ns >= longest
 
     def built(self, now_ns: int) -> None:
-        """Nothing of the last pipeline's pictures counts."""
+        """A new pipeline plays."""
         self.built_ns = self.moving_ns = now_ns
+        self._forget_pictures()
+
+    def _forget_pictures(self) -> None:
+        """Nothing of a pipeline's pictures counts once it is gone."""
         self.picture_ns, self.moving, self.look, self.fast_since_ns = None, 0, None, None
 
     def failed(self, now_ns: int, why: str) -> None:
@@ -139,6 +156,6 @@ class Memory:
         if self.latched:
             self.next_build_ns = now_ns + STORM_RETRY_NS
 
-    def settled(self) -> None:
-        self.failures, self.fault = 0, ""
+    def _settled(self) -> None:
+        self.failures, self.fault, self.latched = 0, "", False
         self.faults.clear()

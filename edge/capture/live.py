@@ -24,6 +24,7 @@ from edge.capture.layout import Finder, Watch
 from edge.capture.look import Looker
 from edge.capture.profiles import Crop
 from edge.capture.signal import Act, Signal, Verdict
+from edge.capture.stills import Stills
 from edge.errors import CaptureError
 from edge.memory import host
 from edge.types import Frame, Gap, SignalState, SourceStats
@@ -119,7 +120,13 @@ class LiveSource:
         self._copies = self._builds = 0
         self._origin_ns = time.monotonic_ns()
         self._lent_ns = self._taken_ns = self._origin_ns  # when the last frame, the last picture was taken
+        self.stills: Stills | None = None
         self.waited_ns = 0
+
+    def keep_stills(self, rate: float, seconds: float) -> Stills:
+        """See `types.Source`."""
+        self.stills = Stills(rate, seconds)
+        return self.stills
 
     # ------------------------------------------------------------------------------------------ frames
 
@@ -132,6 +139,7 @@ class LiveSource:
             picture = self._pull(min(SLICE_S, timeout_s))
             captured_ns, seen = self._see(picture)
             verdict = self._signal.step(seen)
+            self._take_stills(verdict.state)
             if verdict.changed:
                 self._say(verdict)
             if verdict.usable and picture is not None:
@@ -143,6 +151,13 @@ class LiveSource:
             self._act(verdict.act)
             if verdict.changed or time.monotonic_ns() >= deadline_ns:
                 return self._gap(verdict.state, verdict.detail)
+
+    def _take_stills(self, state: SignalState) -> None:
+        """Of a live signal; what else comes out of the branch is thrown away."""
+        if self.stills is None or self._pipeline is None or self._crop.field is None or self._shape is None:
+            return
+        kept = self.stills if state is SignalState.LIVE else Stills(1, 1)
+        kept.take(self._pipeline, self._origin_ns, self._crop.field, profiles.still_size(self._crop))
 
     def _say(self, verdict: Verdict) -> None:
         level = logging.INFO if verdict.state is SignalState.LIVE else logging.WARNING
@@ -174,6 +189,8 @@ class LiveSource:
             if not changed and self._pipeline is pipeline:
                 look = self._look(picture, captured_ns, now_ns)
                 self._see_whole(pipeline, now_ns)
+            if self._pipeline is not pipeline:
+                look = None  # it came out of the pipeline before
         if error:
             self._stop()
         return captured_ns, Seen(
@@ -225,12 +242,14 @@ class LiveSource:
             captured_ns=captured_ns,
             media_ns=captured_ns - self._origin_ns,
             field=self._crop.field,
-            release=self._return_lent,
+            release=lambda: self._return_lent(picture),
         )
 
-    def _return_lent(self) -> None:
-        lent, self._lent = self._lent, None
-        if lent is not None:
+    def _return_lent(self, only: gst.Picture | None = None) -> None:
+        """The lent picture, or `only` that one: a late release must not take the next one."""
+        lent = self._lent
+        if lent is not None and (only is None or only is lent):
+            self._lent = None
             lent.release()
 
     def _gap(self, state: SignalState, detail: str) -> Gap:
@@ -260,7 +279,11 @@ class LiveSource:
         choice = self._config.field
         width, height = shape.width, shape.height
         if choice == "whole":
-            self._crop, self._layout = Crop(width, height, fields.whole(width, height)), Layout.KNOWN
+            crop = Crop(width, height, fields.whole(width, height))
+            if self.stills is None:
+                self._crop, self._layout = crop, Layout.KNOWN
+            else:  # their branch is made for a known field only
+                self._build(crop)
         elif isinstance(choice, list):
             self._place_fixed(choice, width, height)
         else:
@@ -312,12 +335,12 @@ class LiveSource:
         if act is Act.STOP:
             self._stop()
         elif act is Act.BUILD:
-            self._build(Crop() if self._config.field == "auto" else self._crop)
+            self._build(Crop())
 
     def _build(self, crop: Crop) -> None:
         """A pipeline for exactly this crop, in place of any other. A failure is told at the next step.
 
-        A found field is good for one pipeline: after a loss or a change another tower may be at the cable.
+        A field is good for one pipeline: after a loss or a change another tower, another format may be at the cable.
         """
         self._stop()
         self._builds += 1
@@ -326,23 +349,31 @@ class LiveSource:
         self._keep = fields.keep_mask(crop.field or fields.whole(*self._size), *self._size)
         try:
             self._feed = self._input.open()
-            self._pipeline = gst.Pipeline(self._description(crop), self._input.name, self._feed.properties)
+            description, properties = self._description(crop)
+            self._pipeline = gst.Pipeline(description, self._input.name, self._feed.properties | properties)
             self._pipeline.play()
         except CaptureError as exc:
             self._error = str(exc)
         self._rate = _Rate()
         self._signal.built(time.monotonic_ns())
 
-    def _description(self, crop: Crop) -> str:
+    def _description(self, crop: Crop) -> tuple[str, dict[str, dict[str, str]]]:
+        """For `gst-launch`, and its own elements' properties. Without a field nothing is made that could be kept."""
         width, height = self._size
         profile = self._profile
         frame = profile.frame.format(width=width, height=height, **crop.values())
         mailbox = "max-buffers=1 drop=true async=false sync=false qos=false enable-last-sample=false"
-        return (
+        description = (
             f"{self._feed.description} ! {profile.prepare} ! tee name=tap"
             f" tap. ! {frame} ! appsink name=sink {mailbox}"
             f" tap. ! videorate drop-only=true max-rate={WHOLE_RATE} ! {profile.whole} ! appsink name=whole {mailbox}"
         )
+        if self.stills is None or crop.field is None:
+            return description, {}
+        size = profiles.still_size(crop)
+        cut = profile.still.format(still_width=size[0], still_height=size[1], **crop.values())
+        branch, properties = self.stills.branch(cut, crop.field, size)
+        return f"{description} {branch}", properties
 
     def _stop(self) -> None:
         self._return_lent()

@@ -17,11 +17,11 @@ from edge.capture.evidence import (
     FLAP_WITHIN_NS,
     FLAPS,
     FRESH,
+    FROZEN_NS,
     RATE_MOST,
     RATE_SLACK,
     REFRESH_NS,
     RETRY_NS,
-    SETTLED_NS,
     STORM,
     STORM_RETRY_NS,
     STORM_WITHIN_NS,
@@ -66,7 +66,13 @@ def _failed(seen: Seen, memory: Memory) -> str:
 def _no_signal(seen: Seen, memory: Memory) -> str:
     if seen.link is Link.NO_SIGNAL:
         return "the driver reports no signal"
-    return f"no picture for {(seen.now_ns - memory.lost_ns) / S:.1f} s" if memory.lost_ns is not None else ""
+    says_nothing_else = seen.link in (Link.UNKNOWN, Link.LOCKED)
+    return _silence(seen, memory) if says_nothing_else and memory.lost_ns is not None else ""
+
+
+def _silence(seen: Seen, memory: Memory) -> str:
+    since_ns = memory.built_ns if memory.lost_ns is None else memory.lost_ns
+    return f"no picture for {(seen.now_ns - since_ns) / S:.1f} s"
 
 
 def _unstable(seen: Seen, memory: Memory) -> str:
@@ -105,7 +111,7 @@ def _bars(seen: Seen, memory: Memory) -> str:
 
 def _frozen(seen: Seen, memory: Memory) -> str:
     still_ns = seen.now_ns - memory.moving_ns
-    frozen = memory.look is Look.REPEATED and still_ns >= S // 2
+    frozen = memory.look is Look.REPEATED and still_ns >= FROZEN_NS
     return f"the same picture for {still_ns / S:.1f} s" if frozen else ""
 
 
@@ -116,7 +122,7 @@ def _unknown_layout(seen: Seen, memory: Memory) -> str:
 def _starting(seen: Seen, memory: Memory) -> str:
     if memory.picture_ns is None and not memory.refreshing:
         return f"begins again after: {memory.fault}" if memory.fault else "waits for its first picture"
-    searching = seen.layout is Layout.SEARCHING and memory.moving
+    searching = seen.layout is Layout.SEARCHING and memory.moving and not memory.refreshing
     return "looks for the endoscope's picture in the tower's" if searching else ""
 
 
@@ -152,20 +158,20 @@ TABLE = (
         f"a new pipeline every {STORM_RETRY_NS // S} s",
     ),
     Row(
-        _Is.NO_SIGNAL,
-        _no_signal,
-        "No picture comes over the cable: it is unplugged, or the tower is off.",
-        "the driver's word (ENOLINK, input status); where it has none, no picture for 1 s or three frame times",
-        f"the driver's next word is waited for; without one a new pipeline after {RETRY_NS[0] / S:g} s, later every"
-        f" {RETRY_NS[-1] // S} s, or as in `failed`",
-    ),
-    Row(
         _Is.UNSTABLE,
         _unstable,
         "There is a signal, but it does not hold: look at cable and connectors.",
         f"the driver's word (ENOLCK), or {FLAPS} changes of its word within {FLAP_WITHIN_NS // S} s",
         "a new pipeline when the signal holds",
         hold_ns=S // 2,
+    ),
+    Row(
+        _Is.NO_SIGNAL,
+        _no_signal,
+        "No picture comes over the cable: it is unplugged, or the tower is off.",
+        "the driver's word (ENOLINK, input status); where it has none, no picture for 1 s or three frame times",
+        f"the driver's next word is waited for; without one a new pipeline after {RETRY_NS[0] / S:g} s, later every"
+        f" {RETRY_NS[-1] // S} s, or as in `failed`",
     ),
     Row(
         _Is.UNSUPPORTED,
@@ -263,9 +269,7 @@ class Signal:
             self.state, self._since_ns = state, seen.now_ns
         if state is SignalState.LIVE:
             self._refreshed, self.detail = 0, ""
-            if seen.now_ns - self._since_ns >= SETTLED_NS:
-                memory.settled()
-        act = self._act(seen, seen.now_ns - self._since_ns)
+        act = self._act(seen, seen.now_ns - max(self._since_ns, memory.built_ns))
         usable = state is SignalState.LIVE and seen.look is Look.MOVING and act is Act.NONE
         return Verdict(state, self.detail, act, usable, changed)
 
@@ -284,6 +288,7 @@ class Signal:
         return self._since_ns is not None and now_ns - self._since_ns < _HOLD_NS[self.state]
 
     def _act(self, seen: Seen, lasted_ns: int) -> Act:
+        """`lasted_ns`: how long the present state has lasted with the present pipeline."""
         memory, now_ns = self._memory, seen.now_ns
         if seen.link in BROKEN:
             memory.next_build_ns = 0  # its return is not a fault
@@ -296,10 +301,10 @@ class Signal:
             due = now_ns >= memory.next_build_ns and self.state is not SignalState.UNSTABLE
             return Act.BUILD if due else Act.NONE
         if memory.silent(seen):
-            memory.failed(now_ns, self.detail)
+            memory.failed(now_ns, _silence(seen, memory))
             return Act.STOP
         wait_ns = REFRESH_NS[min(self._refreshed, len(REFRESH_NS) - 1)]
-        if self.state is SignalState.FROZEN and lasted_ns >= wait_ns * (self._refreshed + 1):
+        if self.state is SignalState.FROZEN and lasted_ns >= wait_ns:
             self._refreshed += 1
             memory.refreshing = True
             return Act.BUILD

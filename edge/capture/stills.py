@@ -1,0 +1,85 @@
+"""The last seconds of the endoscope's picture, as JPEGs: what key frames and clips are cut from.
+
+A branch of the pipeline makes them, behind a leaky queue, so that it can be late but never in the way:
+
+    tap. ! queue (1, leaky) ! at most RATE a second ! crop+scale ! mask ! JPEG ! appsink "still"
+
+The mask is part of that branch: no pixel from outside the field is ever encoded. Our thread only takes the bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from edge.capture import gst
+from edge.types import Field, Still
+
+MAILBOX = 8  # JPEGs that may wait for our thread
+QUALITY = 85
+JPEG_RAW = "video/x-raw,format=I420,colorimetry=1:4:0:0"  # full range, which is what readers of a JPEG take it for
+
+
+class Stills:
+    """Owner: the thread that pulls frames. `seconds` of at most `rate` pictures a second are kept."""
+
+    def __init__(self, rate: float, seconds: float) -> None:
+        self.rate = rate
+        self._ring: deque[Still] = deque(maxlen=max(1, round(rate * seconds)))
+
+    def __iter__(self) -> Iterator[Still]:
+        """Oldest first."""
+        return iter(tuple(self._ring))
+
+    def nearest(self, captured_ns: int) -> Still | None:
+        """The one that was taken nearest to that time."""
+        return min(self._ring, key=lambda still: abs(still.captured_ns - captured_ns), default=None)
+
+    def take(self, pipeline: gst.Pipeline, origin_ns: int, field: Field, size: tuple[int, int]) -> None:
+        """Everything that waits in the branch. Media time counts from `origin_ns`."""
+        for _ in range(MAILBOX):
+            waiting = pipeline.pull_bytes("still")
+            if waiting is None:
+                return
+            jpeg, running_ns = waiting
+            captured_ns = pipeline.base_time_ns() + max(0, running_ns)
+            width, height = size
+            still = Still(
+                jpeg=jpeg,
+                width=width,
+                height=height,
+                field=field,
+                captured_ns=captured_ns,
+                media_ns=captured_ns - origin_ns,
+            )
+            self._ring.append(still)
+
+    def branch(self, cut: str, field: Field, size: tuple[int, int]) -> tuple[str, dict[str, dict[str, str]]]:
+        """The description of the branch, and its elements' properties. `cut`: crop and scale to BGRA of `size`."""
+        mask, properties = "", {}
+        svg = mask_svg(field, size)
+        if svg:
+            mask, properties = " ! rsvgoverlay name=mask", {"mask": {"data": svg}}
+        return (
+            "tap. ! queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0"
+            f" ! videorate drop-only=true max-rate={max(1, round(self.rate))} ! {cut}{mask}"
+            f" ! videoconvert n-threads=1 ! {JPEG_RAW} ! jpegenc quality={QUALITY}"
+            f" ! appsink name=still max-buffers={MAILBOX} drop=true async=false sync=false qos=false"
+            " enable-last-sample=false"
+        ), properties
+
+
+def mask_svg(field: Field, size: tuple[int, int]) -> str:
+    """A drawing that blackens what is outside the field's outline; "" where nothing is."""
+    width, height = size
+    across, down = width / field.width, height / field.height
+    points = [((x - field.x) * across, (y - field.y) * down) for x, y in field.outline]
+    corners = {(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)}
+    if len(points) == 4 and {(round(x, 3), round(y, 3)) for x, y in points} == corners:
+        return ""
+    outer = f"M-1,-1 H{width + 1} V{height + 1} H-1 Z"
+    inner = " L".join(f"{x:.2f},{y:.2f}" for x, y in points)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"><path fill="#000"'
+        f' fill-rule="evenodd" shape-rendering="crispEdges" d="{outer} M{inner} Z"/></svg>'
+    )
