@@ -1,0 +1,97 @@
+"""The agent: started by systemd in the guest, plays what the kernel's command line asks for, powers the machine off.
+
+endoedge.twin=run:NAME,NAME     scenarios, in this order; results to the virtio-serial port
+endoedge.twin=shell             a box with a signal, for a person at the console
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.twin import scenarios, words
+from tools.twin.guest import box, vivid
+from tools.twin.guest.twin import NotHeldError, Tell, Twin
+from tools.twin.guest.vivid import Hdmi
+from tools.twin.guest.watch import Watch
+from tools.twin.words import Began, Done, Ended, File, Up, Word
+
+
+def main() -> int:
+    mode, _, names = _asked().partition(":")
+    if mode == "shell":
+        _become_a_box()
+        Hdmi().load()
+        box.start(box.UPLINK)
+        box.start(box.CORE)
+        return 0
+    with _port() as tell:
+        problem = ""
+        try:
+            tell(Up(kernel=os.uname().release, uptime_s=round(time.monotonic(), 1)))
+            _become_a_box()
+            with Watch(box.RUN_DIR / "status.json").running() as watch:
+                for name in names.split(","):
+                    play(name, watch, tell)
+            tell(File(name="journal.txt", text=box.journal(0)))
+        except Exception as exc:
+            problem = f"the agent gave up: {type(exc).__name__}: {exc}"
+            traceback.print_exc()  # to the console's file
+        finally:
+            tell(Done(problem=problem))
+            subprocess.run(["systemctl", "poweroff", "--no-block"], check=False)
+    return 0
+
+
+def _become_a_box() -> None:
+    box.install()
+    box.write_site()
+
+
+def play(name: str, watch: Watch, tell: Tell) -> None:
+    """One scenario and its evidence. Whatever it raises is its result."""
+    tell(Began(scenario=name))
+    twin, began_s, problem = Twin(name, watch, tell), time.monotonic(), ""
+    try:
+        scenarios.load(name).run(twin)
+        twin.check()
+    except NotHeldError as exc:
+        problem = str(exc)
+    except Exception as exc:  # the rig's own fault is a failed scenario too
+        problem = f"{type(exc).__name__}: {exc}"
+        tell(File(name=f"{name}/traceback.txt", text=traceback.format_exc()))
+    for file in twin.evidence():
+        tell(file)
+    seconds = round(time.monotonic() - began_s, 1)
+    tell(Ended(scenario=name, problem=problem, seconds=seconds, measured=twin.measured))
+
+
+def _asked() -> str:
+    for word in Path("/proc/cmdline").read_text().split():
+        if word.startswith(f"{words.MODE}="):
+            return word.partition("=")[2]
+    raise SystemExit(f"{words.MODE} is not on the kernel's command line")
+
+
+@contextlib.contextmanager
+def _port() -> Iterator[Tell]:
+    path = Path("/dev/virtio-ports") / words.PORT
+    vivid.wait_for_path(path, 30)
+    with path.open("wb", buffering=0) as port:
+
+        def tell(word: Word) -> None:
+            rest = memoryview(words.encode(word) + b"\n")
+            while rest:
+                rest = rest[port.write(rest) :]
+
+        yield tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The box's services as systemd runs them: the repository's units, the site's file, the processes' facts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edge.status import rss_bytes
+
+CHECKOUT = Path("/opt/endoedge/checkout")
+UNITS = CHECKOUT / "systemd"
+SITE = Path("/etc/endoedge/endoedge.toml")
+RUN_DIR = Path("/run/endoedge")
+DEVICE = "twin"
+CORE, UPLINK = "endoedge-core.service", "endoedge-uplink.service"
+CAPTURE: Mapping[str, Any] = {"source": "v4l2", "device": "/dev/video0", "field": "whole"}  # vivid draws no endoscope
+
+
+class Facts(NamedTuple):
+    """Of one process, now."""
+
+    pid: int
+    rss_bytes: int
+    fds: int
+    threads: int
+
+
+def install() -> None:
+    """As an installer would: units and the service's user, from the repository, unchanged."""
+    run("install", "-m", "644", "-t", "/etc/systemd/system", *map(str, sorted(UNITS.glob("*.service"))))
+    run("install", "-m", "644", str(UNITS / "endoedge.sysusers.conf"), "/usr/lib/sysusers.d/endoedge.conf")
+    run("systemd-sysusers", "endoedge.conf")
+    run("systemctl", "daemon-reload")
+
+
+def write_site(capture: Mapping[str, Any] = CAPTURE, infer: Mapping[str, Any] | None = None) -> None:
+    """`infer`: default is no model at all, because the emulated processor is slow."""
+    lines = [f'device = "{DEVICE}"', 'pipeline = "colonoscopy"']
+    for name, table in (
+        ("capture", capture),
+        ("infer", infer or {"backend": "null"}),
+        ("outbox", {"path": "/var/lib/endoedge/outbox.db", "max_mib": 32}),
+        ("uplink", {"host": "127.0.0.1", "port": 1883}),
+    ):
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    SITE.parent.mkdir(parents=True, exist_ok=True)
+    SITE.write_text("\n".join(lines) + "\n")
+
+
+def start(unit: str) -> None:
+    run("systemctl", "reset-failed", unit, check=False)
+    run("systemctl", "start", unit)
+
+
+def stop(unit: str) -> None:
+    run("systemctl", "stop", unit)
+
+
+def pid(unit: str) -> int:
+    """0 when it does not run."""
+    return int(run("systemctl", "show", "-P", "MainPID", unit))
+
+
+def facts(process: int) -> Facts:
+    proc = Path(f"/proc/{process}")
+    fds, threads = (len(list((proc / name).iterdir())) for name in ("fd", "task"))
+    return Facts(pid=process, rss_bytes=rss_bytes(process), fds=fds, threads=threads)
+
+
+def journal(since_s: float, *units: str) -> str:
+    """What these units (none: everybody) wrote since `since_s` of the kernel's uptime."""
+    chosen = [part for unit in units for part in ("-u", unit)]
+    usec = int(since_s * 1e6)
+    lines = run("journalctl", "-b", "-q", "-o", "json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER", *chosen)
+    kept = []
+    for line in lines.splitlines():
+        entry = json.loads(line)
+        at = int(entry["__MONOTONIC_TIMESTAMP"])
+        if at >= usec and isinstance(entry.get("MESSAGE"), str):
+            kept.append(f"{at / 1e6:10.3f} {entry.get('SYSLOG_IDENTIFIER', '?')}: {entry['MESSAGE']}")
+    return "\n".join(kept) + "\n"
+
+
+def run(*command: str, check: bool = True) -> str:
+    """Its stdout. RuntimeError with its words when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout.strip()

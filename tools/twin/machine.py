@@ -1,0 +1,124 @@
+"""One virtual machine: QEMU's command line, its console in a file, its words as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from edge.errors import EdgeError
+from tools.twin import needs, words
+from tools.twin.image import Image
+from tools.twin.words import Word
+
+MEMORY_MIB, CORES = 2048, 2
+# All that the emulator knows, without the "fast string" instructions: those it does byte by byte, and both the kernel
+# and libc would choose them for every copy of a picture.
+TCG = ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-erms,-fsrm")
+KVM = ("-accel", "kvm", "-cpu", "host")
+_APPEND = "root=/dev/vda rw console=ttyS0 quiet mitigations=off clearcpuid=rep_good audit=0"
+_STOP_WITHIN_S = 5.0
+
+
+def command(image: Image, checkout: Path, mode: str, kvm: bool) -> list[str]:
+    """Everything but the console and the port."""
+    return [
+        needs.program("qemu-system-x86_64"),
+        *(KVM if kvm else TCG),
+        *(
+            "-machine",
+            "q35",
+            "-smp",
+            str(CORES),
+            "-m",
+            f"{MEMORY_MIB}M",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+        ),
+        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", f"{_APPEND} {words.MODE}={mode}"),
+        # What is written goes to a scratch file: every boot begins with the same disk.
+        *("-drive", f"file={_quoted(image.disk)},format=raw,if=virtio,snapshot=on"),
+        *("-drive", f"file={_quoted(checkout)},format=raw,if=virtio,readonly=on"),
+        *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
+        *("-device", "i6300esb", "-watchdog-action", "reset"),
+        *("-nic", "none"),
+    ]
+
+
+def interactive(image: Image, checkout: Path, kvm: bool) -> int:
+    """A shell on the console, until the guest powers off or Ctrl-A X. QEMU's exit code."""
+    return subprocess.run([*command(image, checkout, "shell", kvm), "-serial", "mon:stdio"]).returncode
+
+
+class Machine:
+    """A running guest that plays scenarios. Use as a context: at its end the guest is gone, whatever it did."""
+
+    def __init__(self, image: Image, checkout: Path, names: list[str], console: Path, kvm: bool) -> None:
+        self._command = command(image, checkout, f"run:{','.join(names)}", kvm)
+        self._console = console
+        self._folder = Path(tempfile.mkdtemp(prefix="twin-"))  # short: a socket's path has 107 bytes at most
+        self._rest = b""
+
+    def __enter__(self) -> Machine:
+        path = self._folder / "port"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen(1)
+        port = f"socket,id=results,path={_quoted(path)}"
+        console = f"file,id=console,path={_quoted(self._console)}"
+        channel = ("-chardev", port, "-device", f"virtserialport,chardev=results,name={words.PORT}")
+        self._qemu = subprocess.Popen(
+            [*self._command, *channel, "-chardev", console, "-serial", "chardev:console"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        listener.settimeout(1.0)
+        with listener:
+            self._port = self._accepted(listener)
+        self._ready = selectors.DefaultSelector()
+        self._ready.register(self._port, selectors.EVENT_READ)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._port.close()
+        self._ready.close()
+        try:
+            self._qemu.wait(_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._qemu.kill()
+            self._qemu.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def next(self, deadline: float) -> Word | None:
+        """What the guest says next. None when `deadline` (of the monotonic clock) has passed, or the machine is off."""
+        while b"\n" not in self._rest:
+            if not self._ready.select(max(0.0, deadline - time.monotonic())):
+                return None
+            read = self._port.recv(1 << 16)
+            if not read:
+                return None
+            self._rest += read
+        line, _, self._rest = self._rest.partition(b"\n")
+        return words.decode(line)
+
+    def _accepted(self, listener: socket.socket) -> socket.socket:
+        """QEMU connects before it starts the guest. EdgeError with its own words when it does not start at all."""
+        while self._qemu.poll() is None:
+            with contextlib.suppress(TimeoutError):
+                return listener.accept()[0]
+        assert self._qemu.stderr is not None
+        raise EdgeError(f"QEMU does not start: {self._qemu.stderr.read().decode(errors='replace').strip()}")
+
+
+def _quoted(path: Path) -> str:
+    """In QEMU's option lists a comma is written twice."""
+    return os.fspath(path).replace(",", ",,")

@@ -1,0 +1,37 @@
+"""Two hundred pulls in a row cost nothing that stays: no memory, no file descriptor, no thread."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from tools.twin.guest.twin import Twin, expect
+
+WARM_UP, PULLS, SAMPLES = 20, 200, 10
+RSS_SLACK_MIB = 2.0  # what allocators and page rounding do; a leak of a frame a pull would be 0.25 MiB each
+LIMIT_S = 3600.0
+
+
+def run(twin: Twin) -> None:
+    twin.start()
+    for _ in range(WARM_UP):
+        twin.pull_and_plug()
+    before = [_one(twin) for _ in range(SAMPLES)]
+    for done in range(PULLS - 2 * SAMPLES):
+        twin.pull_and_plug(quietly=bool(done % 20))
+    after = [_one(twin) for _ in range(SAMPLES)]
+    rss_mib, fds, threads = (
+        median(values[place] for values in after) - median(values[place] for values in before) for place in range(3)
+    )
+    twin.measure("RSS growth, MiB", rss_mib)
+    twin.measure("fd growth", fds)
+    twin.measure("thread growth", threads)
+    expect(fds <= 0, f"{fds:g} more file descriptors after {PULLS} pulls")
+    expect(threads <= 0, f"{threads:g} more threads after {PULLS} pulls")
+    expect(rss_mib <= RSS_SLACK_MIB, f"{rss_mib:.1f} MiB more memory after {PULLS} pulls")
+
+
+def _one(twin: Twin) -> tuple[float, int, int]:
+    """Memory in MiB, descriptors, threads: while live, after one more pull."""
+    twin.pull_and_plug(quietly=True)
+    core = twin.core()
+    return core.rss_bytes / 2**20, core.fds, core.threads
