@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from edge.errors import ConfigError, EdgeError
+from edge.record.config import RecordConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,6 +49,7 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     uplink: dict[str, Any]
     infer: dict[str, Any] = msgspec.field(default_factory=lambda: {"backend": "onnx"})
     outbox: OutboxConfig = OutboxConfig()
+    record: RecordConfig = RecordConfig()
     run_dir: str = "/run/endoedge"
     pipelines_dir: str = ""  # default: beside the program
     models_dir: str = ""

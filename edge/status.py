@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from edge.record.spool import SpoolStatus
 from edge.types import SignalState, SourceStats, Struct
 
 EVERY_NS = 1_000_000_000
@@ -52,6 +53,7 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     alerts: int  # of those, alerts raised
     waiting: int  # events that could not be committed yet
     fault: str  # why, or ""
+    spool: SpoolStatus | None = None  # key frames and clips; None where none are kept
     finished: bool = False  # the source ended and everything was committed
 
 

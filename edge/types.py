@@ -8,7 +8,7 @@ for every rule: the same clip gives the same events at any speed).
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -118,6 +118,16 @@ class SourceStats(Struct, frozen=True, kw_only=True):
     rebuilds: int = 0  # pipelines built anew: after a change of format, a loss of signal, a fault
 
 
+class Ring(Protocol):
+    """The last seconds of the endoscope's field: what key frames and clips are cut from. Owner: the loop's thread."""
+
+    def nearest(self, media_ns: int) -> Still | None:
+        """The one that was taken nearest to that time."""
+
+    def between(self, first_ns: int, last_ns: int) -> Sequence[Still]:
+        """Those of that stretch of media time, oldest first."""
+
+
 class Source(Protocol):
     """Where frames come from. `edge/capture/NAME.py` has a frozen `Config` and `open(config, size) -> Source`.
 
@@ -133,6 +143,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Stop within 3 s, whatever the hardware does."""
+
+
+class RecordingSource(Source, Protocol):
+    """What `open` of a source returns: it can also keep the last seconds."""
+
+    def keep_stills(self, rate: float, seconds: float) -> Ring:
+        """As JPEGs, at most `rate` a second, from now on. Called before the first `next`."""
 
 
 # ----------------------------------------------------------------------------------------------- infer

@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge.capture import field as fields
-from edge.capture import gst
+from edge.capture import gst, profiles
+from edge.capture.profiles import Crop
+from edge.capture.stills import Stills
 from edge.errors import CaptureError
 from edge.memory import host
 from edge.types import Field, Frame, Gap, SignalState, SourceStats
@@ -27,7 +29,6 @@ log = logging.getLogger(__name__)
 
 SMALLEST_PX = 32  # of either side of a source picture
 OPEN_WITHIN_S = 20.0  # to the first decoded frame
-PROBE_HEIGHT_PX = 256
 PROBE_FRAMES = 12  # lit frames that a field is found from ...
 PROBE_EVERY = 8  # ... this many decoded frames apart ...
 PROBE_DECODE = 600  # ... among at most this many
@@ -56,6 +57,7 @@ class FileSource:
         self._config, self._size = config, size
         self._path = Path(config.path).expanduser()
         _check_readable(self._path)
+        self._profile = profiles.choose("auto")
         self._state = SignalState.STARTING
         self._detail = ""
         self._lent: gst.Picture | None = None
@@ -64,7 +66,15 @@ class FileSource:
         self._loop_offset_ns = 0
         self._pipeline: gst.Pipeline | None = None
         self.waited_ns = 0
+        self.stills: Stills | None = None
         self._start(after_ns=-1)
+
+    def keep_stills(self, rate: float, seconds: float) -> Stills:
+        """See `types.RecordingSource`. The pipeline begins anew, with the branch that makes them."""
+        self.stills = Stills(rate, seconds)
+        self._stop()
+        self._build(self._source_size, after_ns=-1)
+        return self.stills
 
     # ------------------------------------------------------------------------------------------ frames
 
@@ -86,6 +96,9 @@ class FileSource:
 
     def _lend(self, picture: gst.Picture) -> Frame:
         assert self._pipeline is not None
+        if self.stills is not None:
+            began_ns = self._pipeline.base_time_ns(), self._loop_offset_ns
+            self.stills.take(self._pipeline, self.field, profiles.still_size(self._crop), began_ns)
         self._lent = picture
         self._last_ns = picture.stream_ns
         self._media_ns = self._loop_offset_ns + picture.stream_ns
@@ -160,7 +173,12 @@ class FileSource:
         self.field = self._choose_field(size, lit)
         self._keep = fields.keep_mask(self.field, *self._size)
         log.info("%s: %s, field %s", self._path, size.description, fields.describe(self.field))
-        self._pipeline = pipeline = gst.Pipeline(self._description(), str(self._path), self._properties(size))
+        self._build(size, after_ns)
+
+    def _build(self, size: gst.Size, after_ns: int) -> None:
+        self._source_size, self._crop = size, Crop(size.width, size.height, self.field)
+        description, properties = self._description()
+        self._pipeline = pipeline = gst.Pipeline(description, str(self._path), properties)
         ready = pipeline.preroll(OPEN_WITHIN_S)
         if ready and after_ns >= 0:
             ready = pipeline.seek(after_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
@@ -172,40 +190,41 @@ class FileSource:
         self.expected_frames = pipeline.expected_frames()
         pipeline.play()
 
-    def _description(self) -> str:
+    def _description(self) -> tuple[str, dict[str, dict[str, Any]]]:
+        """For `gst-launch`, and its elements' properties."""
         width, height = self._size
         live = self._config.rate == "real"
         mailbox = "max-buffers=1 drop=true sync=true" if live else "max-buffers=16 drop=false sync=false"
-        return (
-            f"filesrc name=file ! decodebin ! videocrop name=tap ! {gst.convert_scale()}"
-            f" ! video/x-raw,format=RGBA,width={width},height={height}"
+        frame = self._profile.frame.format(width=width, height=height, **self._crop.values())
+        properties: dict[str, dict[str, Any]] = {"file": {"location": str(self._path)}}
+        description = (
+            f"filesrc name=file ! decodebin ! tee name=tap tap. ! {frame}"
             f" ! appsink name=sink {mailbox} qos=false enable-last-sample=false"
         )
-
-    def _properties(self, size: gst.Size) -> dict[str, dict[str, object]]:
-        crop = {
-            "left": self.field.x,
-            "top": self.field.y,
-            "right": size.width - self.field.x - self.field.width,
-            "bottom": size.height - self.field.y - self.field.height,
-        }
-        return {"file": {"location": str(self._path)}, "tap": dict(crop)}
+        if self.stills is None:
+            return description, properties
+        size = profiles.still_size(self._crop)
+        cut = self._profile.still.format(still_width=size[0], still_height=size[1], **self._crop.values())
+        branch, masks = self.stills.branch(cut, self.field, size)
+        return f"{description} {branch}", properties | masks
 
     def _choose_field(self, size: gst.Size, lit: list[npt.NDArray[np.uint8]]) -> Field:
         if isinstance(self._config.field, list):
             return _fixed_field(self._config.field, size)
-        found = fields.find(lit, size.width, size.height) if lit and self._config.field == "auto" else None
-        if found is None:
-            if self._config.field == "auto":
-                log.warning("%s: no endoscopic field found, the whole picture is used", self._path)
+        if self._config.field == "whole":
             return fields.whole(size.width, size.height)
+        found = fields.find(lit, size.width, size.height) if lit else None
+        if found is None:  # the tower's overlay may be anywhere: nothing is better than somebody's name
+            raise CaptureError(
+                f"{self._path}: no endoscopic field found; give its corners in capture.field,"
+                ' or "whole" (--field whole) where the endoscope\'s picture is all there is'
+            )
         return found
 
     def _probe(self, after_ns: int) -> tuple[gst.Size, list[npt.NDArray[np.uint8]]]:
         """Source size, and up to PROBE_FRAMES luma pictures with something in them."""
         pipeline = gst.Pipeline(
-            f"filesrc name=file ! decodebin ! identity name=tap ! {gst.convert_scale()}"
-            f" ! video/x-raw,format=RGBA,height={PROBE_HEIGHT_PX},pixel-aspect-ratio=1/1"
+            f"filesrc name=file ! decodebin ! identity name=tap ! {self._profile.whole}"
             " ! appsink name=sink max-buffers=2 sync=false qos=false enable-last-sample=false",
             str(self._path),
             {"file": {"location": str(self._path)}},

@@ -1,4 +1,5 @@
-"""GStreamer, the only file that imports it. A `Pipeline` ends in appsinks that our own thread pulls from.
+"""GStreamer, the only file that imports it. A `Pipeline` ends in appsinks that our own thread pulls from; a `Screen`
+begins with an appsrc that our own thread pushes to.
 
 Building, states and the bus go through PyGObject. The way of a frame goes through ctypes: the field's outside has to
 be blackened in place, and neither PyGObject's wrappers nor appsink, which remembers its last sample, leave a buffer
@@ -13,6 +14,7 @@ import ctypes
 import logging
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # GStreamer brings libunwind, and PyGObject loads it for everybody to see. Its _Unwind_* functions then stand before
@@ -24,11 +26,12 @@ import gi  # noqa: E402
 
 from edge.errors import CaptureError  # noqa: E402
 from edge.memory.host import HostImage  # noqa: E402
+from edge.types import Still  # noqa: E402
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
 gi.require_version("GstVideo", "1.0")
-from gi.repository import Gst, GstApp, GstVideo  # noqa: E402, F401  (GstApp registers appsink's type)
+from gi.repository import GLib, Gst, GstApp, GstVideo  # noqa: E402, F401  (GstApp registers appsink's type)
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +97,9 @@ _map = _declare(_gst, "gst_memory_map", ctypes.c_int, _P, ctypes.POINTER(_MapInf
 _unmap = _declare(_gst, "gst_memory_unmap", None, _P, ctypes.POINTER(_MapInfo))
 _video_meta = _declare(_video, "gst_buffer_get_video_meta", ctypes.POINTER(_VideoMeta), _P)
 _pad_caps = _declare(_gst, "gst_pad_get_current_caps", _P, _P)
+_new_buffer = _declare(_gst, "gst_buffer_new_allocate", _P, _P, ctypes.c_size_t, _P)
+_fill = _declare(_gst, "gst_buffer_fill", ctypes.c_size_t, _P, ctypes.c_size_t, _P, ctypes.c_size_t)
+_push = _declare(_app, "gst_app_src_push_buffer", ctypes.c_int, _P, _P)
 
 
 def _map_writable(buffer: int) -> _MapInfo | None:
@@ -146,19 +152,37 @@ def version() -> str:
     return str(Gst.version_string())
 
 
-def convert_scale() -> str:
-    """CPU colour conversion and scaling: one pass where GStreamer has it (1.22), two before (Ubuntu 22.04)."""
-    if not missing_elements(["videoconvertscale"]):
-        return "videoconvertscale add-borders=false n-threads=1"
-    return "videoscale add-borders=false n-threads=1 ! videoconvert n-threads=1"
+FILM_WITHIN_S = 20.0
 
 
-class Pipeline:
-    """A running `gst-launch` description whose appsink is named `sink` and whose first raw element is named `tap`.
+def write_film(stills: Sequence[Still], path: Path) -> None:
+    """JPEGs, each at its own time, as Motion JPEG in Matroska. Blocks until the file is whole. Raises CaptureError."""
+    init()
+    pipeline = Gst.parse_launch(
+        "appsrc name=feed format=time max-bytes=0 ! jpegparse ! matroskamux offset-to-zero=true ! filesink name=file"
+    )
+    pipeline.get_by_name("file").set_property("location", str(path))
+    feed = pipeline.get_by_name("feed")
+    feed.set_property("caps", Gst.Caps.from_string("image/jpeg"))
+    try:
+        pipeline.set_state(Gst.State.PLAYING)
+        for still in stills:
+            buffer = Gst.Buffer.new_wrapped(still.jpeg)
+            buffer.pts = still.media_ns - stills[0].media_ns
+            feed.push_buffer(buffer)
+        feed.end_of_stream()
+        kinds = Gst.MessageType.EOS | Gst.MessageType.ERROR
+        message = pipeline.get_bus().timed_pop_filtered(int(FILM_WITHIN_S * Gst.SECOND), kinds)
+        if message is None:
+            raise CaptureError(f"{path}: the film was not written within {FILM_WITHIN_S:.0f} s")
+        if message.type is Gst.MessageType.ERROR:
+            raise CaptureError(f"{path}: {message.parse_error()[0].message}")
+    finally:
+        pipeline.set_state(Gst.State.NULL)
 
-    It may have more appsinks; `pull` takes their names. Everything is called from the thread that made it. `name` is
-    what error messages call the source.
-    """
+
+class _Running:
+    """What `Pipeline` and `Screen` share: a description comes to life, is listened to, and goes."""
 
     def __init__(self, description: str, name: str, properties: dict[str, dict[str, Any]] | None = None) -> None:
         init()
@@ -170,20 +194,90 @@ class Pipeline:
         for element, values in (properties or {}).items():
             for key, value in values.items():
                 self._element(element).set_property(key, value)
-        self._sinks: dict[str, Any] = {}
-        self._sink = self._appsink("sink")
-        self._tap = self._element("tap").get_static_pad("sink")
-        self._tap_ptr = hash(self._tap)
         self._bus = self._pipeline.get_bus()
-        self._strides: dict[str, tuple[int, int, int]] = {}
-        self._format: Any = None
         self.error: str | None = None
+        self._not_found = False  # the error is of that kind: a device, a window that is gone
 
     def _element(self, name: str) -> Any:
         element = self._pipeline.get_by_name(name)
         if element is None:
             raise CaptureError(f"{self.name}: the pipeline has no element named {name!r}")
         return element
+
+    def poll_error(self) -> str | None:
+        """Drain the bus; the first error's text with the element that raised it, remembered for good."""
+        while self.error is None:
+            message = self._bus.pop_filtered(Gst.MessageType.ERROR)
+            if message is None:
+                break
+            problem, debug = message.parse_error()
+            self._not_found = bool(problem.matches(Gst.ResourceError.quark(), Gst.ResourceError.NOT_FOUND))
+            # GStreamer's debug text ends in the sentence that says what is wrong: "file.c(7): f (): /path: Reason"
+            reason = (debug or "").strip().splitlines()[-1:] or [""]
+            self.error = f"{problem.message.rstrip('.')}" + (f" ({reason[0].strip()})" if reason[0] else "")
+        return self.error
+
+    def close(self) -> None:
+        """To NULL, on a helper thread: a driver may hang there, and then we go on without it."""
+        worker = threading.Thread(target=self._pipeline.set_state, args=(Gst.State.NULL,), daemon=True)
+        worker.start()
+        worker.join(CLOSE_WITHIN_S)
+        if worker.is_alive():
+            log.error("%s: did not stop within %.0f s; left behind", self.name, CLOSE_WITHIN_S)
+
+
+class Screen(_Running):
+    """A canvas that we paint, with SVG over it, in a sink: a window. Owner: one thread, which never waits for it.
+
+    A canvas that the sink did not take before the next one came is dropped.
+    """
+
+    def __init__(self, sink: str, size: tuple[int, int], name: str) -> None:
+        """`sink`: a description that takes BGRA. `name`: of the window, and in errors. Raises CaptureError."""
+        GLib.set_prgname(name)  # what a window is called
+        self._bytes = size[0] * size[1] * 4
+        super().__init__(
+            f"appsrc name=canvas caps=video/x-raw,format=BGRA,width={size[0]},height={size[1]},framerate=25/1"
+            " format=time is-live=true do-timestamp=true max-buffers=1 leaky-type=downstream"
+            f" ! rsvgoverlay name=overlay ! {sink}",
+            name,
+        )
+        self._canvas, self._overlay = self._element("canvas"), self._element("overlay")
+        if self._pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
+            problem = self.poll_error() or "does not start"
+            self.close()
+            raise CaptureError(f"{name}: {problem}")
+
+    def paint(self, canvas: Any, overlay: str) -> None:
+        """`canvas`: contiguous uint8 (H, W, 4) BGRA with `__array_interface__`, copied. `overlay`: SVG of its size."""
+        self._overlay.set_property("data", overlay)
+        buffer = _new_buffer(None, self._bytes, None)
+        _fill(buffer, 0, canvas.__array_interface__["data"][0], self._bytes)
+        _push(hash(self._canvas), buffer)
+
+    @property
+    def closed(self) -> bool:
+        """Somebody closed the window. Raises CaptureError when it broke in another way."""
+        if self.poll_error() is not None and not self._not_found:
+            raise CaptureError(f"{self.name}: {self.error}")
+        return self.error is not None
+
+
+class Pipeline(_Running):
+    """A running `gst-launch` description whose appsink is named `sink` and whose first raw element is named `tap`.
+
+    It may have more appsinks; `pull` takes their names. Everything is called from the thread that made it. `name` is
+    what error messages call the source.
+    """
+
+    def __init__(self, description: str, name: str, properties: dict[str, dict[str, Any]] | None = None) -> None:
+        super().__init__(description, name, properties)
+        self._sinks: dict[str, Any] = {}
+        self._sink = self._appsink("sink")
+        self._tap = self._element("tap").get_static_pad("sink")
+        self._tap_ptr = hash(self._tap)
+        self._strides: dict[str, tuple[int, int, int]] = {}
+        self._format: Any = None
 
     def _appsink(self, name: str) -> Any:
         """Remembered: its address, which is what the C functions take, is good for as long."""
@@ -260,18 +354,6 @@ class Pipeline:
     def ended(self) -> bool:
         return bool(_is_eos(hash(self._sink)))
 
-    def poll_error(self) -> str | None:
-        """Drain the bus; the first error's text with the element that raised it, remembered for good."""
-        while self.error is None:
-            message = self._bus.pop_filtered(Gst.MessageType.ERROR)
-            if message is None:
-                break
-            problem, debug = message.parse_error()
-            # GStreamer's debug text ends in the sentence that says what is wrong: "file.c(7): f (): /path: Reason"
-            reason = (debug or "").strip().splitlines()[-1:] or [""]
-            self.error = f"{problem.message.rstrip('.')}" + (f" ({reason[0].strip()})" if reason[0] else "")
-        return self.error
-
     def source_size(self) -> Size | None:
         """What enters the tap now (None before the first frame), remembered for `format_changed`."""
         caps = self._format = self._tap.get_current_caps()
@@ -317,11 +399,3 @@ class Pipeline:
         """Frames that reached the appsink, handed out or not, since the last flush."""
         stats = self._sink.get_property("stats")
         return int(stats.get_value("rendered")) + int(stats.get_value("dropped"))
-
-    def close(self) -> None:
-        """To NULL, on a helper thread: a driver may hang there, and then we go on without it."""
-        worker = threading.Thread(target=self._pipeline.set_state, args=(Gst.State.NULL,), daemon=True)
-        worker.start()
-        worker.join(CLOSE_WITHIN_S)
-        if worker.is_alive():
-            log.error("%s: did not stop within %.0f s; left behind", self.name, CLOSE_WITHIN_S)

@@ -124,7 +124,7 @@ class LiveSource:
         self.waited_ns = 0
 
     def keep_stills(self, rate: float, seconds: float) -> Stills:
-        """See `types.Source`."""
+        """See `types.RecordingSource`."""
         self.stills = Stills(rate, seconds)
         return self.stills
 
@@ -157,7 +157,13 @@ class LiveSource:
         if self.stills is None or self._pipeline is None or self._crop.field is None or self._shape is None:
             return
         kept = self.stills if state is SignalState.LIVE else Stills(1, 1)
-        kept.take(self._pipeline, self._origin_ns, self._crop.field, profiles.still_size(self._crop))
+        began_ns = self._pipeline.base_time_ns()
+        kept.take(
+            self._pipeline,
+            self._crop.field,
+            profiles.still_size(self._crop),
+            (began_ns, began_ns - self._origin_ns),
+        )
 
     def _say(self, verdict: Verdict) -> None:
         level = logging.INFO if verdict.state is SignalState.LIVE else logging.WARNING
@@ -357,7 +363,7 @@ class LiveSource:
         self._rate = _Rate()
         self._signal.built(time.monotonic_ns())
 
-    def _description(self, crop: Crop) -> tuple[str, dict[str, dict[str, str]]]:
+    def _description(self, crop: Crop) -> tuple[str, dict[str, dict[str, Any]]]:
         """For `gst-launch`, and its own elements' properties. Without a field nothing is made that could be kept."""
         width, height = self._size
         profile = self._profile

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from edge.capture import gst
 from edge.types import Field, Still
@@ -31,32 +32,35 @@ class Stills:
         """Oldest first."""
         return iter(tuple(self._ring))
 
-    def nearest(self, captured_ns: int) -> Still | None:
+    def nearest(self, media_ns: int) -> Still | None:
         """The one that was taken nearest to that time."""
-        return min(self._ring, key=lambda still: abs(still.captured_ns - captured_ns), default=None)
+        return min(self._ring, key=lambda still: abs(still.media_ns - media_ns), default=None)
 
-    def take(self, pipeline: gst.Pipeline, origin_ns: int, field: Field, size: tuple[int, int]) -> None:
-        """Everything that waits in the branch. Media time counts from `origin_ns`."""
+    def between(self, first_ns: int, last_ns: int) -> list[Still]:
+        """Those of that stretch of media time, oldest first."""
+        return [still for still in self._ring if first_ns <= still.media_ns <= last_ns]
+
+    def take(self, pipeline: gst.Pipeline, field: Field, size: tuple[int, int], began_ns: tuple[int, int]) -> None:
+        """Everything that waits in the branch. `began_ns`: captured and media time of the pipeline's running time 0."""
         for _ in range(MAILBOX):
             waiting = pipeline.pull_bytes("still")
             if waiting is None:
                 return
             jpeg, running_ns = waiting
-            captured_ns = pipeline.base_time_ns() + max(0, running_ns)
             width, height = size
             still = Still(
                 jpeg=jpeg,
                 width=width,
                 height=height,
                 field=field,
-                captured_ns=captured_ns,
-                media_ns=captured_ns - origin_ns,
+                captured_ns=began_ns[0] + max(0, running_ns),
+                media_ns=began_ns[1] + max(0, running_ns),
             )
             self._ring.append(still)
 
-    def branch(self, cut: str, field: Field, size: tuple[int, int]) -> tuple[str, dict[str, dict[str, str]]]:
+    def branch(self, cut: str, field: Field, size: tuple[int, int]) -> tuple[str, dict[str, dict[str, Any]]]:
         """The description of the branch, and its elements' properties. `cut`: crop and scale to BGRA of `size`."""
-        mask, properties = "", {}
+        mask, properties = "", dict[str, dict[str, Any]]()
         svg = mask_svg(field, size)
         if svg:
             mask, properties = " ! rsvgoverlay name=mask", {"mask": {"data": svg}}

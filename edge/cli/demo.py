@@ -43,6 +43,7 @@ DRAIN_WITHIN_S = 15.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, metavar="FILE", help="a video instead of the phantom")
+    parser.add_argument("--field", choices=["auto", "whole"], default="auto", help="whole: the file has no border")
     parser.add_argument("--seconds", type=numbers.seconds, metavar="N", help="length (phantom: 30; a file: to its end)")
     parser.add_argument(
         "--fps", type=numbers.count, default=25, metavar="N", help="the phantom's frame rate (default 25)"
@@ -85,7 +86,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 def _capture_table(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     if options.source is not None:
-        return {"source": "file", "path": str(options.source.resolve()), "rate": "real"}
+        return {"source": "file", "path": str(options.source.resolve()), "rate": "real", "field": options.field}
     table = {"seed": options.seed, "fps": options.fps, "seconds": options.seconds or 30.0}
     render_phantom(phantom.Config(**table), console)
     return {"source": "phantom", **table}

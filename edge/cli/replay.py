@@ -41,6 +41,7 @@ ALERT_TILES = 24
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("--truth", type=Path, metavar="FILE", help="the phantom's truth file (JSON lines)")
+    parser.add_argument("--field", choices=["auto", "whole"], default="auto", help="whole: the clip has no border")
     parser.add_argument("--pipeline", default="colonoscopy", metavar="NAME")
     parser.add_argument("--pictures", type=Path, default=Path(), metavar="DIR", help="where the pictures go (here)")
     parser.add_argument("--threads", type=numbers.count, default=1, metavar="N")
@@ -53,7 +54,8 @@ def main(options: argparse.Namespace) -> int:
     pipeline_file = paths.data_dir("pipelines") / f"{options.pipeline}.toml"
     pipeline, rules = assemble.load_pipeline(pipeline_file)
     loaded = model.load(paths.data_dir("models") / pipeline.model)
-    record = analyse(options.clip, pipeline, rules, loaded, options.threads, console)
+    clip = file_source.Config(path=str(options.clip), rate="max", field=options.field)
+    record = analyse(clip, pipeline, rules, loaded, options.threads, console)
     result = scoring.score(record.scenes, record.events, truth)
     options.pictures.mkdir(parents=True, exist_ok=True)
     stem = options.clip.stem
@@ -136,16 +138,21 @@ class InMemory:
 
 
 def analyse(
-    clip: Path, pipeline: PipelineConfig, rules: RulesConfig, loaded: Model, threads: int, console: Console
+    clip: file_source.Config,
+    pipeline: PipelineConfig,
+    rules: RulesConfig,
+    loaded: Model,
+    threads: int,
+    console: Console,
 ) -> Record:
     """Every frame of `clip`, none dropped."""
     backend = onnx.open(onnx.Config(threads=threads), loaded)
     heads = assemble.fit_heads(pipeline, rules, loaded.manifest)
-    source = file_source.open(file_source.Config(path=str(clip), rate="max"), loaded.size)
+    source = file_source.open(clip, loaded.size)
     store = InMemory()
     record = Record(source.expected_frames, store.events)
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(clip.name, total=source.expected_frames or None)
+        bar = progress.add_task(Path(clip.path).name, total=source.expected_frames or None)
 
         def report(moment: Gap | Findings, events: Sequence[Event]) -> None:
             record.report(moment, events)

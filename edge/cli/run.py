@@ -16,6 +16,7 @@ from edge.cli import assemble, processes
 from edge.cli.assemble import Site
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
+from edge.record.recorder import Recorder
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
 from edge.timing import Stages, settle
 from edge.types import (
@@ -73,14 +74,17 @@ def run_core(site: Site, stop: threading.Event) -> int:
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
     source = assemble.open_source(site, loaded.size)
+    recorder = assemble.open_recorder(site, source)
     stages = Stages(core.STAGES)
-    reporter = Reporter(site, loaded, backend, source, ledger, stages)
+    reporter = Reporter(site, loaded, backend, source, ledger, stages, recorder)
     settle()
     try:
         last = core.run(source, backend, heads, assemble.open_rules(site), ledger, stages, reporter, stop.is_set)
         safe = ledger.flush()
         reporter.write(last, finished=safe)
     finally:
+        if recorder is not None:
+            recorder.close()
         source.close()
         backend.close()
         ledger.close()
@@ -95,9 +99,17 @@ class Reporter:
     """Writes the status file once a second. Called by the core loop, in its thread."""
 
     def __init__(
-        self, site: Site, loaded: Model, backend: Backend, source: Source, ledger: Ledger, stages: Stages
+        self,
+        site: Site,
+        loaded: Model,
+        backend: Backend,
+        source: Source,
+        ledger: Ledger,
+        stages: Stages,
+        recorder: Recorder | None = None,
     ) -> None:
         self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
+        self._recorder = recorder
         manifest = loaded.manifest
         self._model = ModelStatus(
             name=manifest.name,
@@ -117,6 +129,8 @@ class Reporter:
                 self._landmarks = []
             elif isinstance(event, LandmarkReached):
                 self._landmarks.append(event.kind)
+        if self._recorder is not None:
+            self._recorder.step(moment, events)
         if self._every.due():
             self.write(moment)
 
@@ -157,6 +171,7 @@ class Reporter:
             alerts=self._ledger.alerts,
             waiting=self._ledger.waiting,
             fault=self._ledger.fault,
+            spool=self._recorder.status if self._recorder else None,
             finished=finished,
         )
 

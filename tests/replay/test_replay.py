@@ -12,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from edge import model
+from edge.capture import file
 from edge.cli import assemble, pictures, replay, scoring
 from edge.types import Alert, AlertCleared, FindingEnded, ProcedureEnded, ProcedureStarted, SignalChanged
 from tests.support import clips, models
@@ -30,7 +31,9 @@ def record(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> replay.Recor
 
 def analyse(clip: Path, folder: Path) -> replay.Record:
     pipeline, rules = models.pipeline(folder.with_name(f"{folder.name}-pipelines"))
-    return replay.analyse(clip, pipeline, rules, model.load(folder), 1, Console(quiet=True))
+    return replay.analyse(
+        file.Config(path=str(clip), rate="max"), pipeline, rules, model.load(folder), 1, Console(quiet=True)
+    )
 
 
 def test_the_story_is_told_once_and_in_order(record: replay.Record) -> None:

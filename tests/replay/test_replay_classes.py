@@ -9,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from edge import model
+from edge.capture import file
 from edge.cli import assemble, pictures, replay, scoring
 from edge.cli.words import say
 from edge.types import Judged, LandmarkReached, ProcedureEnded
@@ -25,7 +26,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> replay.Record:
     pipeline_file = folder / "colonoscopy.toml"
     pipeline_file.write_text(models.tables() + classes.TABLES + "min_views = 40\n", encoding="utf-8")
     pipeline, rules = assemble.load_pipeline(pipeline_file)
-    return replay.analyse(clip, pipeline, rules, loaded, 1, Console(quiet=True))
+    return replay.analyse(file.Config(path=str(clip), rate="max"), pipeline, rules, loaded, 1, Console(quiet=True))
 
 
 def test_the_caecum_is_reached_once_while_it_is_in_view(record: replay.Record) -> None:

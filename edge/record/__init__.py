@@ -1,0 +1,1 @@
+"""Key frames and clips of what was found: out of the ring of stills, into the spool."""
