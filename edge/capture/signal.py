@@ -163,7 +163,6 @@ TABLE = (
         "There is a signal, but it does not hold: look at cable and connectors.",
         f"the driver's word (ENOLCK), or {FLAPS} changes of its word within {FLAP_WITHIN_NS // S} s",
         "a new pipeline when the signal holds",
-        hold_ns=S // 2,
     ),
     Row(
         _Is.NO_SIGNAL,
