@@ -29,8 +29,6 @@ LINK_OF = {
     errno.ENOLINK: Link.NO_SIGNAL,
     errno.ENOLCK: Link.UNLOCKED,
     errno.ERANGE: Link.OUT_OF_RANGE,
-    errno.ENODEV: Link.GONE,
-    errno.ENXIO: Link.GONE,
 }
 CANNOT_SAY = frozenset({errno.ENOTTY, errno.ENODATA, errno.EINVAL, errno.EOPNOTSUPP})
 ASK_EVERY_S = 0.25  # a driver that sends no events; half a second is the most that a loss may take
@@ -96,7 +94,7 @@ class Receiver:
             self._node.wait(seconds)
 
     def _ask(self, node: ioctl.Node) -> Reading:
-        status = node.input().status
+        status = _status(node)
         if status & ioctl.STATUS_PROTECTED:
             return Reading(Link.PROTECTED)
         try:
@@ -137,12 +135,14 @@ class Receiver:
             node.select_input(wanted)
         if self._edid is None:
             return
+        auto = self._config.edid == "auto"
         try:
-            if self._config.edid != "auto" or not node.edid():
+            present = node.edid()
+            if not present if auto else present != self._edid:  # writing it takes the picture away for a moment
                 node.set_edid(self._edid)
                 log.info("%s: EDID written (%s)", self.name, edids.name(self._edid) or "without a name")
         except OSError as exc:
-            if exc.errno not in CANNOT_SAY:
+            if exc.errno not in CANNOT_SAY or not auto:
                 log.warning("%s: the EDID cannot be written: %s", self.name, exc.strerror)
 
     def _lose(self, exc: CaptureError | OSError) -> None:
@@ -190,6 +190,16 @@ class Receiver:
         node, self._node = self._node, None
         if node is not None:
             node.close()
+
+
+def _status(node: ioctl.Node) -> int:
+    """Of the selected input; 0 where the driver has no inputs."""
+    try:
+        return int(node.input().status)
+    except OSError as exc:
+        if exc.errno not in CANNOT_SAY:
+            raise
+        return 0
 
 
 def best_mode(modes: list[ioctl.Mode], config: Config) -> ioctl.Mode | None:

@@ -25,7 +25,8 @@ STATUS_NO_LOCK = 0x100 | 0x400 | 0x800 | 0x10000  # horizontal, vertical, standa
 STATUS_PROTECTED = 0x1000000 | 0x2000000  # Macrovision, conditional access denied
 _DISCRETE = 1
 _INTERLACED = 1
-_REDUCED_FPS = 0x2  # V4L2_DV_FL_REDUCED_FPS: 60 means 60000/1001
+_REDUCED_FPS = 0x4  # V4L2_DV_FL_REDUCED_FPS: 60 means 60000/1001
+USUAL_RATES = (23.98, 24, 25, 29.97, 30, 47.95, 48, 50, 59.94, 60, 100, 119.88, 120)  # fields or frames a second
 EDID_BLOCK = 128
 
 
@@ -150,7 +151,6 @@ S_EDID = _request(3, 41, Edid)
 ENUM_FRAMESIZES = _request(3, 74, FrameSize)
 ENUM_FRAMEINTERVALS = _request(3, 75, FrameInterval)
 S_DV_TIMINGS = _request(3, 87, DvTimings)
-G_DV_TIMINGS = _request(3, 88, DvTimings)
 DQEVENT = _request(2, 89, Event)
 SUBSCRIBE_EVENT = _request(1, 90, EventSubscription)
 QUERY_DV_TIMINGS = _request(2, 99, DvTimings)
@@ -160,7 +160,10 @@ def describe(timings: DvTimings) -> str:
     """As video people say it: "1920x1080p60", "720x576i50" (fields a second)."""
     bt = timings.bt
     rate = frame_rate(timings) * (2 if bt.interlaced & _INTERLACED else 1)
-    return f"{bt.width}x{bt.height}{'i' if bt.interlaced & _INTERLACED else 'p'}{round(rate, 2):g}"
+    # Receivers measure the pixel clock, and no two measurements are equal: that is not another format.
+    usual = min(USUAL_RATES, key=lambda one: abs(one - rate))
+    said = usual if abs(usual - rate) <= 0.002 * rate else round(rate, 1)
+    return f"{bt.width}x{bt.height}{'i' if bt.interlaced & _INTERLACED else 'p'}{said:g}"
 
 
 def frame_rate(timings: DvTimings) -> float:
@@ -170,7 +173,8 @@ def frame_rate(timings: DvTimings) -> float:
     down = bt.height + bt.vfrontporch + bt.vsync + bt.vbackporch
     if bt.interlaced & _INTERLACED:
         down += bt.il_vfrontporch + bt.il_vsync + bt.il_vbackporch
-    return bt.pixelclock / (across * down) if across * down else 0.0
+    clock_hz = bt.pixelclock * 1000 / 1001 if bt.flags & _REDUCED_FPS else bt.pixelclock
+    return clock_hz / (across * down) if across * down else 0.0
 
 
 def fourcc(text: str) -> int:
@@ -221,7 +225,7 @@ class Node:
         return answer
 
     def inputs(self) -> list[str]:
-        return [one.name.decode() for one in self._listed(ENUMINPUT, Input)]
+        return [one.name.decode(errors="replace") for one in self._listed(ENUMINPUT, Input)]
 
     def select_input(self, index: int) -> None:
         self._ioctl(S_INPUT, ctypes.c_int(index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -365,7 +366,7 @@ def test_a_frozen_picture_gets_new_pipelines_less_and_less_often_and_stays_froze
     before, begun_ns = len(world.builds), world.now_ns
     assert world.run(320) == []
     at = [begun_ns, *world.builds[before:]]
-    waits = [round((later - earlier) / S) for earlier, later in zip(at, at[1:], strict=False)]
+    waits = [round((later - earlier) / S) for earlier, later in itertools.pairwise(at)]
     assert (
         waits
         == [round(wait / S) for wait in (*REFRESH_NS, REFRESH_NS[-1], REFRESH_NS[-1], REFRESH_NS[-1])][: len(waits)]
