@@ -223,8 +223,10 @@ def best_mode(modes: list[ioctl.Mode], config: Config) -> ioctl.Mode | None:
 
 
 def _wanted(config: Config) -> str:
-    size = "x".join(str(side or "any") for side in (config.width, config.height))
-    return {"auto": "mode", "raw": "raw mode", "mjpeg": "MJPEG mode"}[config.mode] + f" of size {size}"
+    kind = {"auto": "mode", "raw": "raw mode", "mjpeg": "MJPEG mode"}[config.mode]
+    sides = {"width": config.width, "height": config.height}
+    size = " and ".join(f"{side} {length}" for side, length in sides.items() if length)
+    return f"{kind} of {size}" if size else kind
 
 
 def _read_edid(choice: str) -> bytes | None:
