@@ -37,7 +37,8 @@ START_SCORES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 CONFIRMS = (1, 3, 5, 7, 9)
 NEXT_WITHIN_S = 5.0
 FPS = 30.0  # of data sets that keep videos as pictures: REAL-Colon and SUN, 30 a second
-PROBED = 12  # frames that a field is found from
+PROBED = 12  # frames that a field is found from ...
+PROBE_HEIGHT_PX = 256  # ... each so high, as the box's capture profiles have it
 
 Progress = Callable[[int, int], None]
 
@@ -129,7 +130,7 @@ def _field(cases: Sequence[Case]) -> Field:
     """The endoscope's picture inside the tower's, found from a dozen frames as the box finds it."""
     pictures = [case.load().picture for case in cases[:: max(1, len(cases) // PROBED)][:PROBED]]
     height, width = pictures[0].shape[:2]
-    size = (round(width * file_source.PROBE_HEIGHT_PX / height), file_source.PROBE_HEIGHT_PX)
+    size = (round(width * PROBE_HEIGHT_PX / height), PROBE_HEIGHT_PX)
     lumas = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA).mean(2).astype(np.uint8) for picture in pictures]
     lit = [luma for luma in lumas if luma.mean() > file_source.PROBE_LIT]
     return (fields.find(lit, width, height) if lit else None) or fields.whole(width, height)

@@ -50,13 +50,16 @@ def open(config: Config, size: tuple[int, int]) -> FileSource:
     return FileSource(config, size)
 
 
+Feed = tuple[str, dict[str, dict[str, Any]]]
+
+
 class FileSource:
-    """See `types.Source`. Owner: one thread."""
+    """See `types.RecordingSource`. Owner: one thread."""
 
     def __init__(self, config: Config, size: tuple[int, int]) -> None:
         self._config, self._size = config, size
         self._path = Path(config.path).expanduser()
-        _check_readable(self._path)
+        self._check()
         self._profile = profiles.choose("auto")
         self._state = SignalState.STARTING
         self._detail = ""
@@ -73,6 +76,7 @@ class FileSource:
         """See `types.RecordingSource`. The pipeline begins anew, with the branch that makes them."""
         self.stills = Stills(rate, seconds)
         self._stop()
+        self._received_before = 0  # nothing of it was asked for yet
         self._build(self._source_size, after_ns=-1)
         return self.stills
 
@@ -190,15 +194,23 @@ class FileSource:
         self.expected_frames = pipeline.expected_frames()
         pipeline.play()
 
-    def _description(self) -> tuple[str, dict[str, dict[str, Any]]]:
+    def _check(self) -> None:
+        """Raises CaptureError when there is nothing to read."""
+        check_readable(self._path)
+
+    def _head(self) -> Feed:
+        """What comes before the decoder: its description, and its elements' properties."""
+        return "filesrc name=file", {"file": {"location": str(self._path)}}
+
+    def _description(self) -> Feed:
         """For `gst-launch`, and its elements' properties."""
         width, height = self._size
         live = self._config.rate == "real"
         mailbox = "max-buffers=1 drop=true sync=true" if live else "max-buffers=16 drop=false sync=false"
         frame = self._profile.frame.format(width=width, height=height, **self._crop.values())
-        properties: dict[str, dict[str, Any]] = {"file": {"location": str(self._path)}}
+        head, properties = self._head()
         description = (
-            f"filesrc name=file ! decodebin ! tee name=tap tap. ! {frame}"
+            f"{head} ! decodebin ! tee name=tap tap. ! {frame}"
             f" ! appsink name=sink {mailbox} qos=false enable-last-sample=false"
         )
         if self.stills is None:
@@ -223,11 +235,12 @@ class FileSource:
 
     def _probe(self, after_ns: int) -> tuple[gst.Size, list[npt.NDArray[np.uint8]]]:
         """Source size, and up to PROBE_FRAMES luma pictures with something in them."""
+        head, properties = self._head()
         pipeline = gst.Pipeline(
-            f"filesrc name=file ! decodebin ! identity name=tap ! {self._profile.whole}"
+            f"{head} ! decodebin ! identity name=tap ! {self._profile.whole}"
             " ! appsink name=sink max-buffers=2 sync=false qos=false enable-last-sample=false",
             str(self._path),
-            {"file": {"location": str(self._path)}},
+            properties,
         )
         lit: list[npt.NDArray[np.uint8]] = []
         try:
@@ -283,10 +296,12 @@ class FileSource:
     # -------------------------------------------------------------------------------------------- rest
 
     def stats(self) -> SourceStats:
+        """At full rate nothing is dropped: the appsink waits for the loop, and has some pictures in hand."""
         received = self._received_before + (self._pipeline.received() if self._pipeline else 0)
+        waiting = self._pipeline is not None
         return SourceStats(
             frames=self._frames,
-            dropped=max(0, received - self._frames - 1) if self._pipeline else max(0, received - self._frames),
+            dropped=max(0, received - self._frames - waiting) if self._config.rate == "real" else 0,
             host_copies=self._copies,
             rebuilds=self._rebuilds,
         )
@@ -302,7 +317,7 @@ class FileSource:
         self._stop()
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
     try:
         with path.open("rb") as file:
             first = file.read(1)

@@ -227,10 +227,9 @@ class _Running:
 
 
 class Screen(_Running):
-    """A canvas that we paint, with SVG over it, in a sink: a window. Owner: one thread, which never waits for it.
+    """A canvas that we paint, with SVG over it, in a sink: a window. Owner: one thread.
 
-    A canvas that the sink did not take before the next one came is dropped.
-    """
+    It never waits: a canvas that the sink did not take before the next one came is dropped."""
 
     def __init__(self, sink: str, size: tuple[int, int], name: str) -> None:
         """`sink`: a description that takes BGRA. `name`: of the window, and in errors. Raises CaptureError."""
