@@ -45,5 +45,9 @@ class OutboxBrokenError(OutboxError):
     read-only, foreign or newer file needs a person."""
 
 
+class DisplayError(EdgeError):
+    """The display has no screen to show on, or no socket to listen at."""
+
+
 class UplinkError(EdgeError):
     """The broker, its address, or our credentials are wrong in a way that retrying cannot mend."""

@@ -63,7 +63,7 @@ class FakeMachine:
 
 
 def wanted(*names: str) -> list[Scenario]:
-    return [Scenario(name, f"{name} holds", 60.0, lambda twin: None) for name in names]
+    return [Scenario(name, f"{name} holds", 60.0, False, lambda twin: None) for name in names]
 
 
 def followed(names: list[str], said: list[Word | None], folder: Path) -> list[Result]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edge.capture import phantom
 from edge.types import Struct
 from tools.twin import checkout
 from tools.twin.image import Image
@@ -15,6 +16,7 @@ from tools.twin.scenarios import Scenario
 from tools.twin.words import Began, Done, Ended, File, Up, Word
 
 BOOT_LIMIT_S = 900.0  # emulated, on a machine that has other things to do
+CLIP = phantom.Config(seed=1, fps=10, seconds=60)  # few frames a second: the guest has to decode them
 END_LIMIT_S = 120.0  # from the last scenario's end to power off
 
 
@@ -44,7 +46,7 @@ def play(image: Image, wanted: Sequence[Scenario], folder: Path, watcher: Watche
     kernel, boot_s, boots = "", 0.0, 0
     with tempfile.TemporaryDirectory(prefix="twin-disk-") as scratch:
         disk = Path(scratch) / "checkout.img"
-        checkout.write_disk(disk)
+        checkout.write_disk(disk, phantom.prepare(CLIP).video if any(one.needs_clip for one in wanted) else None)
         left = list(wanted)
         while left:
             boots += 1

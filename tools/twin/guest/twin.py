@@ -61,15 +61,17 @@ class Twin:
         """A fresh driver, then a fresh core. Returns when the core has said its first state (`live` when plugged)."""
         box.stop(CORE)
         self.hdmi.load(timings=timings, picture=dict(picture), plugged=plugged)
+        self.start_core(capture, infer)
+        state = SignalState.LIVE if plugged else SignalState.NO_SIGNAL
+        self.wait_for(state.value, START_WITHIN_S)
+
+    def start_core(self, capture: Mapping[str, Any], infer: Mapping[str, Any] | None = None) -> None:
+        """With the cable as it is."""
+        box.stop(CORE)
         box.write_site(capture, infer)
-        self.mark()
+        self._cursor = len(self._watch.messages)
         for unit in (UPLINK, CORE):
             box.start(unit)
-        state = SignalState.LIVE if plugged else SignalState.NO_SIGNAL
-        self.wait_for(state, START_WITHIN_S)
-
-    def stop(self) -> None:
-        box.stop(CORE)
 
     def core(self) -> Facts:
         return box.facts(box.pid(CORE))
@@ -102,13 +104,9 @@ class Twin:
 
     # ------------------------------------------------------------------------------------- what it says
 
-    def mark(self) -> None:
-        """Waits from here on are for what comes from here on."""
-        self._cursor = len(self._watch.messages)
-
     def wait_for(self, state: str, within_s: float = WITHIN_S, *, quietly: bool = False) -> SignalChanged:
         """The next signal event with that state."""
-        wanted = SignalState(state)
+        wanted = SignalState(state)  # a wrong word is a mistake in the scenario
 
         def arrived() -> tuple[int, SignalChanged] | None:
             for place in range(self._cursor, len(self._watch.messages)):

@@ -15,9 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-DEVICE = Path("/dev/video0")
+DEVICE, OUTPUT = Path("/dev/video0"), Path("/dev/video1")
 # One instance, one capture node, whose only input is HDMI (input_types: two bits an input, 3 is HDMI).
 OPTIONS = ("n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0x3", "vid_cap_nr=0")
+# ... and the same with an HDMI output beside it, of which the input gets the picture.
+LOOP = ("n_devs=1", "node_types=0x101", "num_inputs=1", "input_types=0x3", "vid_cap_nr=0")
+LOOP += ("num_outputs=1", "output_types=0x1", "vid_out_nr=1")
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
 INSTANCE = "vivid.0"
 
@@ -29,7 +32,7 @@ _VIDIOC_QUERYMENU = 0xC02C5625
 _NEXT_CTRL = 0x80000000
 
 PRESENT, NO_SIGNAL, NO_LOCK, OUT_OF_RANGE = "Selected DV Timings", "No Signal", "No Lock", "Out of Range"
-HD, FULL_HD, PAL = "1280x720p60", "1920x1080p60", "720x576i25"  # as vivid's menu names them
+HD, FULL_HD, PAL, SD = "1280x720p60", "1920x1080p60", "720x576i25", "720x576p50"  # as vivid's menu names them
 # Pictures as the box has to tell them apart: control → value, over MOVING's. A text with a frame counter and moving
 # bars make each picture different from the one before.
 MOVING = {"test_pattern": "100% Color Squares", "horizontal_movement": "Move Left Fast", "osd_text_mode": "All"}
@@ -51,6 +54,18 @@ class Hdmi:
         subprocess.run(["modprobe", "vivid", *OPTIONS], check=True)
         wait_for_path(DEVICE, 20)
         self._set({"dv_timings": timings, "dv_timings_signal_mode": PRESENT if plugged else NO_SIGNAL, **picture})
+
+    def load_looped(self, timings: str = SD) -> None:
+        """A fresh driver whose input gets what is played to its output (`player`), with the same timings."""
+        subprocess.run(["modprobe", "-r", "vivid"], check=True)
+        subprocess.run(["modprobe", "vivid", *LOOP], check=True)
+        for node in (DEVICE, OUTPUT):
+            wait_for_path(node, 20)
+        self._set({"dv_timings": timings, "dv_timings_signal_mode": PRESENT})
+        subprocess.run(["v4l2-ctl", "-d", str(DEVICE), "--set-dv-bt-timings=query"], check=True)
+        index = self.menu("dv_timings").index(timings)
+        subprocess.run(["v4l2-ctl", "-d", str(OUTPUT), f"--set-dv-bt-timings=index={index}"], check=True)
+        subprocess.run(["v4l2-ctl", "-d", str(OUTPUT), "--set-ctrl=loop_video=1"], check=True)
 
     def pull(self) -> int:
         return self.signal(NO_SIGNAL)

@@ -1,5 +1,5 @@
-"""One file a scenario: a docstring that says what is proven, and `run(twin)`. Optional: `LIMIT_S`, in the guest's
-slow seconds, after which the machine is taken for hung."""
+"""One file a scenario: a docstring that says what is proven, and `run(twin)`. Optional: `LIMIT_S`, after which the
+machine is taken for hung; `NEEDS_CLIP`: the phantom's clip travels with the checkout."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Scenario(NamedTuple):
     name: str
     proves: str  # its docstring's first paragraph, on one line
     limit_s: float
+    needs_clip: bool
     run: Run
 
 
@@ -35,4 +36,5 @@ def load(name: str) -> Scenario:
         raise UsageError(f"there is no scenario {name!r}; there are: {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")
     proves = " ".join((module.__doc__ or "").partition("\n\n")[0].split())
-    return Scenario(name, proves, float(getattr(module, "LIMIT_S", LIMIT_S)), module.run)
+    limit_s, needs_clip = getattr(module, "LIMIT_S", LIMIT_S), getattr(module, "NEEDS_CLIP", False)
+    return Scenario(name, proves, limit_s, needs_clip, module.run)
