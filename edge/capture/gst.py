@@ -227,20 +227,19 @@ class _Running:
 
 
 class Screen(_Running):
-    """A canvas that we paint, with SVG over it, in a sink: a window. Owner: one thread.
+    """A canvas that we paint, with SVG over it, in a sink: a window. Owner: one thread, which never waits.
 
-    It never waits: a canvas that the sink did not take before the next one came is dropped."""
+    A canvas that the sink did not take before the next one came is dropped.
+    """
 
     def __init__(self, sink: str, size: tuple[int, int], name: str) -> None:
         """`sink`: a description that takes BGRA. `name`: of the window, and in errors. Raises CaptureError."""
         GLib.set_prgname(name)  # what a window is called
-        self._bytes = size[0] * size[1] * 4
-        super().__init__(
-            f"appsrc name=canvas caps=video/x-raw,format=BGRA,width={size[0]},height={size[1]},framerate=25/1"
-            " format=time is-live=true do-timestamp=true max-buffers=1 leaky-type=downstream"
-            f" ! rsvgoverlay name=overlay ! {sink}",
-            name,
-        )
+        width, height = size
+        self._bytes = width * height * 4
+        caps = f"video/x-raw,format=BGRA,width={width},height={height},framerate=25/1"  # or so: each has its time
+        canvas = "appsrc name=canvas format=time is-live=true do-timestamp=true max-buffers=1 leaky-type=downstream"
+        super().__init__(f"{canvas} caps={caps} ! rsvgoverlay name=overlay ! {sink}", name)
         self._canvas, self._overlay = self._element("canvas"), self._element("overlay")
         if self._pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
             problem = self.poll_error() or "does not start"
