@@ -15,6 +15,7 @@ from edge.capture.evidence import Look
 
 BLACK_MOST = 24  # of 255: video black and a transmitter's rounding; an endoscope's dark is noisier
 FLAT_MOST = 6  # between the brightest and the darkest pixel, in each channel
+FLAT_SHARE = 0.97  # of the field; the rest may be what a placeholder says of itself
 STRIPE_MOST = 12  # ... within one column of a stripe
 STRIPE_STEP = 24  # between the colours of two stripes, the largest of the channels
 STRIPES = 4
@@ -44,6 +45,13 @@ class Looker:
         return Look.REPEATED if repeated else Look.MOVING
 
 
+def _everywhere(pixels: npt.NDArray[np.uint8], colour: npt.NDArray[np.float64]) -> bool:
+    """Whether nearly all of the field has that colour. Outside the field all four channels are 0."""
+    some = pixels[::4, ::4].astype(np.int16)
+    alike = (np.abs(some[:, :, :3] - colour) <= FLAT_MOST).all(axis=2)
+    return bool(alike[some.any(axis=2)].mean() >= FLAT_SHARE)
+
+
 def _placeholder(pixels: npt.NDArray[np.uint8]) -> Look | None:
     height, width = pixels.shape[:2]
     rows, columns = (
@@ -53,7 +61,7 @@ def _placeholder(pixels: npt.NDArray[np.uint8]) -> Look | None:
     middle = pixels[rows, columns, :3][::4, ::2].astype(np.int16)
     low, high = middle.min(axis=0), middle.max(axis=0)  # (columns, 3)
     if (high.max(axis=0) - low.min(axis=0)).max() <= FLAT_MOST:
-        return Look.FLAT
+        return Look.FLAT if _everywhere(pixels, middle.mean(axis=(0, 1))) else None
     upright = (high - low).max(axis=1) <= STRIPE_MOST
     if upright.mean() < UPRIGHT:
         return None
