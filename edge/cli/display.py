@@ -22,6 +22,7 @@ from edge.display import drawing, window, wire
 from edge.errors import DisplayError, UsageError
 
 HELP = "a window: the picture, the boxes, and how the box is"
+LESS_URGENT = 10  # nice: the core shares the processor with it
 _SCALE = "videoscale ! videoconvert"
 
 
@@ -79,7 +80,8 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _until_told(listener: wire.Listener, screen: gst.Screen) -> None:
-    cv2.setNumThreads(1)  # there are better uses for the box's cores
+    cv2.setNumThreads(1)
+    os.nice(LESS_URGENT)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

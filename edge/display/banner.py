@@ -34,13 +34,13 @@ class Row(NamedTuple):
     boxes: bool = False
 
 
-NO_ANSWER = Row("NO ANSWER", FAULT, "The box does not answer. Nothing is analysed.")
+NO_ANSWER = Row("NO ANSWER", FAULT, "The box does not answer. Assume that nothing is analysed.")
 
 VIEWS: dict[View | None, Row] = {
     View.GOOD: Row("ACTIVE", GOOD, "The picture is analysed.", picture=True, boxes=True),
     View.POOR: Row("POOR VIEW", CARE, "Not clear enough: findings may be missed.", picture=True, boxes=True),
     View.OUT_OF_BODY: Row("OUT OF BODY", IDLE, "Waits for the endoscope to enter.", picture=True),
-    View.BLACK: Row("NO PICTURE", IDLE, "The picture is too dark to see anything.", picture=True),
+    View.BLACK: Row("NO PICTURE", IDLE, "Nothing can be seen in the picture.", picture=True),
     None: Row("ACTIVE", GOOD, "The picture is analysed. Its quality is not judged.", picture=True, boxes=True),
 }
 """While the signal is live."""

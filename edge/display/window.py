@@ -15,6 +15,7 @@ from edge.display.drawing import HEIGHT, STAGE, WIDTH, Rect, Scene
 from edge.display.wire import Listener, Shown
 
 REPAINT_S = 0.2  # when nothing comes: the clock moves on, and silence is seen
+NEVER_HEARD = "Nothing was heard since this window opened. Does the core run, with [display] enabled?"
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -55,7 +56,7 @@ class Painter:
             self._wipe()
         latest = self._latest
         if latest is None or row is banner.NO_ANSWER:
-            return self._canvas, drawing.svg(Scene(row, clock))
+            return self._canvas, drawing.svg(Scene(row, clock, detail="" if latest else NEVER_HEARD))
         shown = self._rect is not None and picture is not None
         scene = Scene(
             row,
