@@ -84,6 +84,14 @@ def killed_after_its_first_epoch(words: list[str]) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+def tool(name: str, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / name), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.timeout(900)
 def test_from_pictures_to_a_released_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path)
@@ -123,3 +131,10 @@ def test_from_pictures_to_a_released_model(tmp_path: Path, capsys: pytest.Captur
     logits = Runner(tmp_path / "models" / "discs" / "int8.onnx", threads=1).logits(picture)
     assert logits[26:38, 26:38].mean() > logits[:8].mean()
     assert msgspec.to_builtins(loaded.heads[1])["labels"] == ["other", "caecum"]
+
+    discs = command("--dataset", "kvasir_seg", tmp_path / "discs", "--side", 64, "--json")
+    rows = [json.loads(line) for line in tool("ideas.py", str(run), *discs).splitlines()]
+    stages = [f"stage {stage.name}" for stage in made.stages]
+    assert [row["idea"] for row in rows[: len(stages)]] == stages
+    assert len(rows) == len(stages) + 5
+    assert all(0 <= row["kvasir_seg"] <= 1 for row in rows)
