@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageFont
 
@@ -76,6 +76,7 @@ def test_the_docs_have_this_table() -> None:
 # --------------------------------------------------------------------------------------------- drawing
 
 
+@settings(deadline=None)  # machines that run tests are busy
 @given(label=st.text(), detail=st.text(max_size=400), alerts=st.lists(st.text(), max_size=5))
 def test_any_text_makes_well_formed_svg(label: str, detail: str, alerts: list[str]) -> None:
     boxes = (ShownBox(label=label + NASTY, box=(700, 200, 900, 400), score=0.5, confirmed=True),)
@@ -85,6 +86,7 @@ def test_any_text_makes_well_formed_svg(label: str, detail: str, alerts: list[st
     ElementTree.fromstring(drawing.svg(scene).encode())
 
 
+@settings(deadline=None)  # machines that run tests are busy
 @given(st.integers(1, 8000), st.integers(1, 8000))
 def test_a_picture_fills_the_stage_and_stays_in_it(width: int, height: int) -> None:
     x, y, w, h = drawing.place(width, height)
@@ -96,6 +98,7 @@ def test_a_picture_fills_the_stage_and_stays_in_it(width: int, height: int) -> N
     assert abs(w * height - h * width) <= max(width, height), "not its own proportions"
 
 
+@settings(deadline=None)  # machines that run tests are busy
 @given(st.text(max_size=200), st.integers(0, 5), st.booleans())
 def test_lines_fit(text: str, most: int, bold: bool) -> None:
     lines = drawing.wrap(text, 24, 300, most, bold)
