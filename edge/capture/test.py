@@ -10,9 +10,9 @@ from edge.capture.live import Feed, LiveConfig, LiveSource, Stream
 
 
 class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[capture]` with `source = "test"`. Only `ball` and `snow` move, so only they are ever live."""
+    """`[capture]` with `source = "test"`. Only `snow` is ever live; `ball` is one colour but for a ball."""
 
-    pattern: Literal["ball", "snow", "smpte", "bar", "black", "white", "blue", "gradient", "checkers-8"] = "ball"
+    pattern: Literal["ball", "snow", "smpte", "bar", "black", "white", "blue", "gradient", "checkers-8"] = "snow"
     width: Annotated[int, msgspec.Meta(ge=32, le=3840)] = 1280
     height: Annotated[int, msgspec.Meta(ge=32, le=2160)] = 720
     fps: Annotated[int, msgspec.Meta(ge=1, le=240)] = 25
