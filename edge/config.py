@@ -40,6 +40,12 @@ class OutboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_mib: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
 
 
+class DisplayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[display]`: whether the core makes pictures for `endoedge display`."""
+
+    enabled: bool = False
+
+
 class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`endoedge.toml`. Relative paths are relative to that file."""
 
@@ -50,6 +56,7 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     infer: dict[str, Any] = msgspec.field(default_factory=lambda: {"backend": "onnx"})
     outbox: OutboxConfig = OutboxConfig()
     record: RecordConfig = RecordConfig()
+    display: DisplayConfig = DisplayConfig()
     run_dir: str = "/run/endoedge"
     pipelines_dir: str = ""  # default: beside the program
     models_dir: str = ""

@@ -124,6 +124,9 @@ class Ring(Protocol):
     def nearest(self, media_ns: int) -> Still | None:
         """The one that was taken nearest to that time."""
 
+    def newest(self) -> Still | None:
+        """None before the first."""
+
     def between(self, first_ns: int, last_ns: int) -> Sequence[Still]:
         """Those of that stretch of media time, oldest first."""
 

@@ -36,6 +36,9 @@ class Stills:
         """The one that was taken nearest to that time."""
         return min(self._ring, key=lambda still: abs(still.media_ns - media_ns), default=None)
 
+    def newest(self) -> Still | None:
+        return self._ring[-1] if self._ring else None
+
     def between(self, first_ns: int, last_ns: int) -> list[Still]:
         """Those of that stretch of media time, oldest first."""
         return [still for still in self._ring if first_ns <= still.media_ns <= last_ns]

@@ -10,19 +10,15 @@ import msgspec
 from ulid import ULID
 
 from edge import config, model, paths
-from edge.capture import gst
 from edge.config import PipelineConfig, SiteConfig
 from edge.decide.config import RulesConfig
 from edge.decide.rules import Rules
 from edge.errors import ConfigError, EdgeError
 from edge.heads import Heads, open_all
 from edge.outbox import Outbox
-from edge.record.recorder import Recorder
-from edge.record.spool import Spool
 from edge.types import Backend, Manifest, Model, Precision, RecordingSource, Struct
 from edge.uplink.config import UplinkConfig
 
-KEY_FRAME_REACH_S = 10.0  # how long a track's best view may lie back when it ends
 CAPTURE_PATHS = ("path", "cache_dir", "password_file")  # keys of [capture] that are relative to the site's file
 
 
@@ -122,17 +118,6 @@ def open_source(site: Site, size: tuple[int, int]) -> RecordingSource:
     module, part = config.part("edge.capture", table, "source", site.file, "capture")
     source: RecordingSource = module.open(part, size)
     return source
-
-
-def open_recorder(site: Site, source: RecordingSource) -> Recorder | None:
-    """None where the site keeps neither key frames nor clips. The source begins to keep what they are cut from."""
-    wanted = site.config.record
-    if not wanted.key_frames and not wanted.clips:
-        return None
-    seconds = max(KEY_FRAME_REACH_S, wanted.before_s + wanted.after_s + 1.0 if wanted.clips else 0.0)
-    ring = source.keep_stills(wanted.rate, seconds)
-    spool = Spool(site.spool_path, wanted.max_mib * 2**20)
-    return Recorder(wanted, site.config.device, ring, spool, gst.write_film)
 
 
 def open_rules(site: Site) -> Rules:

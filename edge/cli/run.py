@@ -14,9 +14,9 @@ from pathlib import Path
 from edge import __version__, core, status
 from edge.cli import assemble, processes
 from edge.cli.assemble import Site
+from edge.cli.witnesses import Witnesses
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
-from edge.record.recorder import Recorder
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
 from edge.timing import Stages, settle
 from edge.types import (
@@ -74,17 +74,17 @@ def run_core(site: Site, stop: threading.Event) -> int:
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
     source = assemble.open_source(site, loaded.size)
-    recorder = assemble.open_recorder(site, source)
+    rules = assemble.open_rules(site)
+    witnesses = Witnesses(site, source, rules)
     stages = Stages(core.STAGES)
-    reporter = Reporter(site, loaded, backend, source, ledger, stages, recorder)
+    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses)
     settle()
     try:
-        last = core.run(source, backend, heads, assemble.open_rules(site), ledger, stages, reporter, stop.is_set)
+        last = core.run(source, backend, heads, rules, ledger, stages, reporter, stop.is_set)
         safe = ledger.flush()
         reporter.write(last, finished=safe)
     finally:
-        if recorder is not None:
-            recorder.close()
+        witnesses.close()
         source.close()
         backend.close()
         ledger.close()
@@ -106,10 +106,10 @@ class Reporter:
         source: Source,
         ledger: Ledger,
         stages: Stages,
-        recorder: Recorder | None = None,
+        witnesses: Witnesses | None = None,
     ) -> None:
         self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
-        self._recorder = recorder
+        self._witnesses = witnesses
         manifest = loaded.manifest
         self._model = ModelStatus(
             name=manifest.name,
@@ -129,8 +129,8 @@ class Reporter:
                 self._landmarks = []
             elif isinstance(event, LandmarkReached):
                 self._landmarks.append(event.kind)
-        if self._recorder is not None:
-            self._recorder.step(moment, events)
+        if self._witnesses is not None:
+            self._witnesses.hear(moment, events)
         if self._every.due():
             self.write(moment)
 
@@ -171,7 +171,7 @@ class Reporter:
             alerts=self._ledger.alerts,
             waiting=self._ledger.waiting,
             fault=self._ledger.fault,
-            spool=self._recorder.status if self._recorder else None,
+            spool=self._witnesses.spool if self._witnesses else None,
             finished=finished,
         )
 

@@ -16,6 +16,7 @@ from edge.decide.procedure import Procedure
 from edge.decide.states import IN_BODY, Signal, ViewGate
 from edge.decide.tracks import Track, Tracks
 from edge.types import (
+    Box,
     Event,
     FindingEnded,
     Findings,
@@ -60,6 +61,10 @@ class Rules:
         events += self._alerts.step(at, self._situation())
         events += ended
         return events
+
+    def confirmed_boxes(self) -> set[Box]:
+        """Of the confirmed tracks that the last frame showed, in source pixels."""
+        return {track.box for track in self._tracks.confirmed if track.seen}
 
     def finish(self, captured_ns: int, media_ns: int) -> list[Event]:
         """The stream is over: tracks end, alerts clear, the procedure ends. A second call says nothing."""
