@@ -151,6 +151,9 @@ class Source(Protocol):
 class RecordingSource(Source, Protocol):
     """What `open` of a source returns: it can also keep the last seconds."""
 
+    def describe(self) -> str:
+        """What comes in and what is cut out of it, for people."""
+
     def keep_stills(self, rate: float, seconds: float) -> Ring:
         """As JPEGs, at most `rate` a second, from now on. Called before the first `next`."""
 

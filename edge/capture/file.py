@@ -72,6 +72,9 @@ class FileSource:
         self.stills: Stills | None = None
         self._start(after_ns=-1)
 
+    def describe(self) -> str:
+        return f"{self._path}: {self._format}, field {fields.describe(self.field)}"
+
     def keep_stills(self, rate: float, seconds: float) -> Stills:
         """See `types.RecordingSource`. The pipeline begins anew, with the branch that makes them."""
         self.stills = Stills(rate, seconds)

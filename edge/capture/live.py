@@ -123,6 +123,11 @@ class LiveSource:
         self.stills: Stills | None = None
         self.waited_ns = 0
 
+    def describe(self) -> str:
+        form = self._shape.description if self._shape else "no picture yet"
+        field = fields.describe(self._crop.field) if self._crop.field else "unknown"
+        return f"{self._input.name}: {form}, field {field}"
+
     def keep_stills(self, rate: float, seconds: float) -> Stills:
         """See `types.RecordingSource`."""
         self.stills = Stills(rate, seconds)

@@ -48,7 +48,7 @@ class Looker:
 def _everywhere(pixels: npt.NDArray[np.uint8], colour: npt.NDArray[np.float64]) -> bool:
     """Whether nearly all of the field has that colour. Outside the field all four channels are 0."""
     some = pixels[::4, ::4].astype(np.int16)
-    alike = (np.abs(some[:, :, :3] - colour) <= FLAT_MOST).all(axis=2)
+    alike = np.asarray((np.abs(some[:, :, :3] - colour) <= FLAT_MOST).all(axis=2))
     return bool(alike[some.any(axis=2)].mean() >= FLAT_SHARE)
 
 

@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from edge import golden
+from edge import golden, status
 from edge.capture import gst
 from edge.cli import assemble
 from edge.cli.assemble import Site
 from edge.errors import CaptureError, ConfigError, EdgeError, UplinkError
 from edge.outbox import Outbox
-from edge.types import Backend, Field, Frame, Model
+from edge.status import CoreStatus
+from edge.types import Backend, Field, Frame, Model, SignalState
 from edge.uplink.credentials import load as load_credentials
 from edge.uplink.mqtt import Connected, Connection, LinkDownError, Lost
 
@@ -33,11 +35,17 @@ ELEMENTS = {
     "videoscale": "gstreamer1.0-plugins-base",
     "videoconvert": "gstreamer1.0-plugins-base",
     "appsink": "gstreamer1.0-plugins-base",
+    "deinterlace": "gstreamer1.0-plugins-good",
+    "jpegenc": "gstreamer1.0-plugins-good",
+    "rsvgoverlay": "gstreamer1.0-plugins-bad",
+    "v4l2src": "gstreamer1.0-plugins-good",
     "matroskademux": "gstreamer1.0-plugins-good",
     "qtdemux": "gstreamer1.0-plugins-good",
     "avdec_h264": "gstreamer1.0-libav",
 }
 BROKER_WITHIN_S = 5.0
+LIVE_WITHIN_S = 12.0  # a search for the field that finds nothing says so after ten
+RUNNING_NS = 5_000_000_000  # a status that was written so lately is of a running core
 
 
 class Row(NamedTuple):
@@ -70,7 +78,10 @@ def check(file: Path) -> list[Row]:
     except ConfigError as exc:
         return [*rows, Row("configuration", False, str(exc), "mend the named key")]
     rows.append(Row("configuration", True, f"{file}, pipeline {site.pipeline.name}"))
-    rows += _model(site)
+    loaded, model_rows = _model(site)
+    rows += model_rows
+    if loaded is not None:
+        rows.append(_try("capture", lambda: _capture(site, loaded.size), "see [capture] and docs/capture.md"))
     rows.append(_try("outbox", lambda: _outbox(site), "make the folder writable for the service, or free disk space"))
     rows.append(_try("broker", lambda: _broker(site), "see [uplink] in the configuration; is the broker running?"))
     return rows
@@ -94,21 +105,44 @@ def _gstreamer() -> Row:
     return Row("GStreamer", True, gst.version())
 
 
-def _model(site: Site) -> list[Row]:
+def _capture(site: Site, size: tuple[int, int]) -> str:
+    """What the source says of itself once it is live; a running core is asked instead, for it has the device."""
+    running = status.read(site.status_path, CoreStatus)
+    if running is not None and not running.finished and time.monotonic_ns() - running.updated_ns < RUNNING_NS:
+        if running.state is not SignalState.LIVE:
+            raise CaptureError(f"the running core says {running.state.value}: {running.detail}")
+        return f"the running core is live, {running.fps:.1f} frames a second"
+    source = assemble.open_source(site, size)
+    state, detail, deadline = SignalState.STARTING, "", time.monotonic() + LIVE_WITHIN_S
+    try:
+        while time.monotonic() < deadline:
+            item = source.next(0.25)
+            if isinstance(item, Frame):
+                item.release()
+                return source.describe()
+            state, detail = item.state, item.detail
+            if item.final:
+                break
+    finally:
+        source.close()
+    raise CaptureError(f"{state.value} after {LIVE_WITHIN_S:.0f} s: {detail or source.describe()}")
+
+
+def _model(site: Site) -> tuple[Model | None, list[Row]]:
     mend = "install the released model again; never edit its folder"
     try:
         loaded = assemble.load_model(site)
     except EdgeError as exc:
-        return [Row("model", False, str(exc), mend)]
+        return None, [Row("model", False, str(exc), mend)]
     rows = [Row("model", True, f"{loaded.manifest.name} {loaded.precision}, sha256 {loaded.sha256[:12]}…")]
     try:
         backend = assemble.open_backend(site, loaded)
         rows.append(Row("null frame", True, _null_frame(site, loaded, backend)))
     except EdgeError as exc:
-        return [*rows, Row("null frame", False, str(exc), mend)]
+        return loaded, [*rows, Row("null frame", False, str(exc), mend)]
     rows.append(_golden(loaded, backend))
     rows.append(_processor(loaded, site))
-    return rows
+    return loaded, rows
 
 
 def _golden(loaded: Model, backend: Backend) -> Row:
@@ -187,5 +221,5 @@ def _print(rows: list[Row]) -> None:
     for column in ("", "what", "found", "how to mend it"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row("[green]ok" if row.good else "[bold red]no", row.what, row.found, row.mend)
+        table.add_row("[green]ok" if row.good else "[bold red]no", row.what, escape(row.found), escape(row.mend))
     Console().print(table)
