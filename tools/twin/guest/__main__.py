@@ -39,7 +39,7 @@ def main() -> int:
             with Watch(box.RUN_DIR / "status.json").running() as watch:
                 for name in names.split(","):
                     play(name, watch, tell)
-            tell(File(name="journal.txt", text=box.journal(0)))
+            tell(File(name="journal.txt", text=box.journal()))
         except Exception as exc:
             problem = f"the agent gave up: {type(exc).__name__}: {exc}"
             traceback.print_exc()  # to the console's file

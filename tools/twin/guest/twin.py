@@ -22,7 +22,6 @@ from tools.twin.words import File, Step, Word
 V = TypeVar("V")
 WITHIN_S = 60.0  # the emulated processor is slow: a deadline ends a wait, what is judged are measured times
 START_WITHIN_S = 400.0
-STATUS_S = 1.0  # the box writes its status this often
 Tell = Callable[[Word], None]
 
 
@@ -43,7 +42,7 @@ class Twin:
         self.measured: dict[str, float] = {}
         self.restarts_allowed = 0
         self._scenario, self._watch, self._tell = scenario, watch, tell
-        self._began_s = time.monotonic()
+        self._began_s, self._began_at = time.monotonic(), time.time()
         self._first_message, self._first_status = len(watch.messages), len(watch.statuses)
         self._cursor = self._first_message  # messages before it have been waited for
 
@@ -107,15 +106,23 @@ class Twin:
     def wait_for(self, state: str, within_s: float = WITHIN_S, *, quietly: bool = False) -> SignalChanged:
         """The next signal event with that state."""
         wanted = SignalState(state)  # a wrong word is a mistake in the scenario
+        return self._next(f"signal event {state!r}", lambda event: event.state is wanted, within_s, quietly)
 
+    def wait_for_loss(self, within_s: float = WITHIN_S) -> SignalChanged:
+        """The next signal event that says anything but live."""
+        return self._next("the loss of the signal", lambda event: event.state is not SignalState.LIVE, within_s)
+
+    def _next(
+        self, what: str, wanted: Callable[[SignalChanged], bool], within_s: float, quietly: bool = False
+    ) -> SignalChanged:
         def arrived() -> tuple[int, SignalChanged] | None:
             for place in range(self._cursor, len(self._watch.messages)):
                 event = self._watch.messages[place].message.event
-                if isinstance(event, SignalChanged) and event.state is wanted:
+                if isinstance(event, SignalChanged) and wanted(event):
                     return place, event
             return None
 
-        place, event = self.wait(f"signal event {wanted.value!r}", arrived, within_s)
+        place, event = self.wait(what, arrived, within_s)
         self._cursor = place + 1
         if not quietly:
             self.say(f"{event.previous.value} → {event.state.value}" + (f": {event.detail}" if event.detail else ""))
@@ -195,6 +202,7 @@ class Twin:
             text = "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
             yield File(name=f"{self._scenario}/{name}", text=text)
         yield File(
-            name=f"{self._scenario}/journal.txt", text=box.journal(self._began_s, CORE, UPLINK, "mosquitto.service")
+            name=f"{self._scenario}/journal.txt",
+            text=box.journal(CORE, UPLINK, "mosquitto.service", since_s=self._began_at),
         )
         yield File(name=f"{self._scenario}/kernel.txt", text=box.run("dmesg")[-20_000:] + "\n")

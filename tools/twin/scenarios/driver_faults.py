@@ -10,6 +10,6 @@ def run(twin: Twin) -> None:
     twin.hdmi.press("inject_vidioc_streamon_error")  # the next start fails ...
     broken_ns = twin.hdmi.press("inject_fatal_streaming_error")  # ... and this stream breaks now
     twin.say("stream broken, the next start refused")
-    twin.wait("another state than live", lambda: twin.states()[-1] != "live" or None)
+    twin.wait_for_loss()
     twin.took("to live, s", broken_ns, twin.wait_for("live"))
     twin.wait_for_frames()
