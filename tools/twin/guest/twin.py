@@ -201,8 +201,6 @@ class Twin:
         for name, rows in (("messages.jsonl", said), ("statuses.jsonl", seen)):
             text = "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
             yield File(name=f"{self._scenario}/{name}", text=text)
-        yield File(
-            name=f"{self._scenario}/journal.txt",
-            text=box.journal(CORE, UPLINK, "mosquitto.service", since_s=self._began_at),
-        )
+        journal = box.journal(CORE, UPLINK, "mosquitto.service", since_s=self._began_at)
+        yield File(name=f"{self._scenario}/journal.txt", text=journal)
         yield File(name=f"{self._scenario}/kernel.txt", text=box.run("dmesg")[-20_000:] + "\n")
