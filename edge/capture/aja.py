@@ -7,7 +7,8 @@ from typing import Annotated
 import msgspec
 
 from edge.capture import gst
-from edge.capture.live import Feed, LiveConfig, LiveSource, Stream
+from edge.capture.inputs import Feed, LiveConfig, Stream
+from edge.capture.live import LiveSource
 from edge.errors import CaptureError
 
 FIRST_PICTURE_S = 5.0  # the card looks for the format

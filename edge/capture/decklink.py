@@ -9,7 +9,8 @@ import msgspec
 
 from edge.capture import gst
 from edge.capture.evidence import Link
-from edge.capture.live import Feed, LiveConfig, LiveSource, Reading
+from edge.capture.inputs import Feed, LiveConfig, Reading
+from edge.capture.live import LiveSource
 from edge.errors import CaptureError
 
 ELEMENT = "decklinkvideosrc"
@@ -31,7 +32,7 @@ def open(config: Config, size: tuple[int, int]) -> LiveSource:
 
 
 class Card:
-    """See `live.Input`. The card says whether there is a signal, of the pipeline that reads it."""
+    """See `inputs.Input`. The card says whether there is a signal, of the pipeline that reads it."""
 
     first_s = FIRST_PICTURE_S
 

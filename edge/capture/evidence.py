@@ -48,6 +48,7 @@ class Seen(NamedTuple):
     running: bool = False  # a pipeline plays
     look: Look | None = None  # of the picture that came since the last step; None: there was none
     layout: Layout = Layout.KNOWN
+    misfit: str = ""  # why a layout that was given is none of this picture
     changed: str = ""  # the format that came instead of the one that the pipeline was built for
     error: str = ""  # why the pipeline broke
     rate: float = 0.0  # pictures a second, over the last second; 0: not known yet
@@ -91,7 +92,7 @@ class Memory:
         self.latched = False
 
     def see(self, seen: Seen) -> None:
-        if self.link not in (None, seen.link):
+        if seen.changed or self.link not in (None, seen.link):
             self.flaps.append(seen.now_ns)
         self.link = seen.link
         if seen.error or not seen.running:

@@ -123,12 +123,14 @@ class FileSource:
             captured_ns=captured_ns,
             media_ns=self._media_ns,
             field=self.field,
-            release=self._return_lent,
+            release=lambda: self._return_lent(picture),
         )
 
-    def _return_lent(self) -> None:
-        lent, self._lent = self._lent, None
-        if lent is not None:
+    def _return_lent(self, only: gst.Picture | None = None) -> None:
+        """The lent picture, or `only` that one: a late release must not take the next one."""
+        lent = self._lent
+        if lent is not None and (only is None or only is lent):
+            self._lent = None
             lent.release()
 
     def _why_nothing(self) -> Gap:
@@ -218,6 +220,7 @@ class FileSource:
         )
         if self.stills is None:
             return description, properties
+        self.stills.begin()
         size = profiles.still_size(self._crop)
         cut = self._profile.still.format(still_width=size[0], still_height=size[1], **self._crop.values())
         branch, masks = self.stills.branch(cut, self.field, size)

@@ -287,6 +287,10 @@ class Pipeline(_Running):
         """The value of an element's property."""
         return self._element(element).get_property(key)
 
+    def let(self, valve: str, through: bool) -> None:
+        """Open or close a `valve` element. (`videorate` could thin out by itself; it aborts where rates are unknown.)"""
+        self._element(valve).set_property("drop", not through)
+
     def play(self) -> None:
         self._pipeline.set_state(Gst.State.PLAYING)
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
-import msgspec
 import numpy as np
 
 from edge.capture import field as fields
 from edge.capture import gst, profiles
-from edge.capture.evidence import Layout, Link, Look, S, Seen
+from edge.capture.evidence import Layout, Look, S, Seen
+from edge.capture.inputs import Feed, Input, LiveConfig, Reading
 from edge.capture.layout import Finder, Watch
 from edge.capture.look import Looker
 from edge.capture.profiles import Crop
@@ -34,67 +34,6 @@ log = logging.getLogger(__name__)
 SLICE_S = 0.02  # the longest that a driver's word waits while no picture comes
 STALE_NS = S // 2  # an older picture is not one of now
 FIND_EVERY_NS, WATCH_EVERY_NS = S // 50, S // 5  # looks at the whole picture: while the field is searched, and after
-WHOLE_RATE = 25  # pictures a second that are made for it
-
-
-class LiveConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of `[capture]` that every live source has."""
-
-    field: Literal["auto", "whole"] | list[tuple[float, float]] = "auto"  # or its corners, in source pixels
-    profile: str = "auto"  # or one of profiles.toml
-
-
-class Reading(NamedTuple):
-    """What the driver says now. `format` only where the link is locked and the driver knows it."""
-
-    link: Link
-    format: str = ""
-
-
-class Feed(NamedTuple):
-    """How GStreamer reads from an input: a description, properties of its named elements, what it will bring."""
-
-    description: str
-    properties: dict[str, dict[str, Any]]
-    format: str = ""  # as `Reading.format` has it; "" where the driver does not say
-    fps: float = 0.0
-
-
-class Input(Protocol):
-    """Where pictures come in. Used from one thread; `live` alone knows when to open."""
-
-    name: str  # for messages: a device, an address without its password
-    first_s: float  # how long its first picture may take
-
-    def read(self, pipeline: gst.Pipeline | None) -> Reading:
-        """Cheap, and never an error: asked at every picture, and every SLICE_S without one."""
-
-    def wait(self, seconds: float) -> None:
-        """For something to happen, at most so long."""
-
-    def open(self) -> Feed:
-        """Make it ready to stream. Nothing streams from it now. Raises CaptureError."""
-
-    def close(self) -> None: ...
-
-
-class Stream:
-    """An input of which nothing is known but its pictures: network streams, test patterns."""
-
-    def __init__(self, name: str, feed: Feed, first_s: float) -> None:
-        self.name, self._feed, self.first_s = name, feed, first_s
-
-    def read(self, pipeline: gst.Pipeline | None) -> Reading:  # noqa: ARG002
-        return Reading(Link.UNKNOWN)
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def open(self) -> Feed:
-        return self._feed
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class LiveSource:
@@ -110,6 +49,7 @@ class LiveSource:
         self._shape: gst.Size | None = None  # what enters this pipeline; None until its first picture
         self._crop = Crop()
         self._layout = Layout.SEARCHING
+        self._misfit = ""
         self._finder: Finder | None = None
         self._watch: Watch | None = None
         self._whole_at_ns = 0
@@ -158,16 +98,16 @@ class LiveSource:
                 return self._gap(verdict.state, verdict.detail)
 
     def _take_stills(self, state: SignalState) -> None:
-        """Of a live signal; what else comes out of the branch is thrown away."""
-        if self.stills is None or self._pipeline is None or self._crop.field is None or self._shape is None:
+        """Of a live signal alone."""
+        if self.stills is None or self._pipeline is None or self._crop.field is None:
             return
-        kept = self.stills if state is SignalState.LIVE else Stills(1, 1)
         began_ns = self._pipeline.base_time_ns()
-        kept.take(
+        self.stills.take(
             self._pipeline,
             self._crop.field,
             profiles.still_size(self._crop),
             (began_ns, began_ns - self._origin_ns),
+            wanted=state is SignalState.LIVE and self._shape is not None,
         )
 
     def _say(self, verdict: Verdict) -> None:
@@ -210,6 +150,7 @@ class LiveSource:
             running=self._pipeline is not None,
             look=look,
             layout=self._layout,
+            misfit=self._misfit,
             changed=changed,
             error=error,
             rate=self._rate.at(now_ns, self._pipeline),
@@ -303,8 +244,7 @@ class LiveSource:
     def _place_fixed(self, corners: list[tuple[float, float]], width: int, height: int) -> None:
         problem = fields.problem(corners, width, height)
         if problem:
-            log.error("%s: capture.field: %s", self._input.name, problem)
-            self._layout = Layout.UNKNOWN
+            self._layout, self._misfit = Layout.UNKNOWN, f"capture.field: {problem}"
         else:
             self._build(Crop(width, height, fields.fixed(corners)))
 
@@ -314,6 +254,7 @@ class LiveSource:
         if (self._finder is None and self._watch is None) or now_ns - self._whole_at_ns < every_ns:
             return
         whole = pipeline.pull(0, "whole")
+        pipeline.let("whole_valve", whole is None)  # open until one came through
         if whole is None:
             return
         self._whole_at_ns = now_ns
@@ -355,7 +296,7 @@ class LiveSource:
         """
         self._stop()
         self._builds += 1
-        self._crop, self._finder, self._watch = crop, None, None
+        self._crop, self._finder, self._watch, self._misfit = crop, None, None, ""
         self._layout = Layout.KNOWN if crop.field else Layout.SEARCHING
         self._keep = fields.keep_mask(crop.field or fields.whole(*self._size), *self._size)
         try:
@@ -377,10 +318,11 @@ class LiveSource:
         description = (
             f"{self._feed.description} ! {profile.prepare} ! tee name=tap"
             f" tap. ! {frame} ! appsink name=sink {mailbox}"
-            f" tap. ! videorate drop-only=true max-rate={WHOLE_RATE} ! {profile.whole} ! appsink name=whole {mailbox}"
+            f" tap. ! valve name=whole_valve drop=true ! {profile.whole} ! appsink name=whole {mailbox}"
         )
         if self.stills is None or crop.field is None:
             return description, {}
+        self.stills.begin()
         size = profiles.still_size(crop)
         cut = profile.still.format(still_width=size[0], still_height=size[1], **crop.values())
         branch, properties = self.stills.branch(cut, crop.field, size)

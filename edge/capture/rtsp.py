@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
-from edge.capture.live import Feed, LiveConfig, LiveSource, Stream
+from edge.capture.inputs import Feed, LiveConfig, Stream
+from edge.capture.live import LiveSource
 from edge.errors import CaptureError
 
 FIRST_PICTURE_S = 10.0  # connecting, and the first key frame
@@ -42,6 +43,6 @@ def _password(file: str) -> str:
     if not file:
         return ""
     try:
-        return quote(Path(file).read_text(encoding="utf-8").strip(), safe="")
+        return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise CaptureError(f"capture.password_file: {file}: cannot be read: {exc}") from exc

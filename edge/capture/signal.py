@@ -58,7 +58,7 @@ def _device_gone(seen: Seen, memory: Memory) -> str:  # noqa: ARG001
 def _failed(seen: Seen, memory: Memory) -> str:
     return (
         f"{STORM} faults within a minute, the last: {memory.fault}"
-        if memory.latched and seen.link not in BROKEN
+        if memory.latched and seen.link not in BROKEN and seen.link is not Link.PROTECTED
         else ""
     )
 
@@ -116,7 +116,7 @@ def _frozen(seen: Seen, memory: Memory) -> str:
 
 
 def _unknown_layout(seen: Seen, memory: Memory) -> str:
-    return "no endoscopic field found" if seen.layout is Layout.UNKNOWN and memory.moving else ""
+    return (seen.misfit or "no endoscopic field found") if seen.layout is Layout.UNKNOWN and memory.moving else ""
 
 
 def _starting(seen: Seen, memory: Memory) -> str:
@@ -295,7 +295,7 @@ class Signal:
         if seen.error:
             return Act.STOP
         if seen.changed and seen.running:
-            return Act.BUILD
+            return Act.STOP if self.state is SignalState.UNSTABLE else Act.BUILD
         if not seen.running:
             due = now_ns >= memory.next_build_ns and self.state is not SignalState.UNSTABLE
             return Act.BUILD if due else Act.NONE

@@ -2,13 +2,15 @@
 
 A branch of the pipeline makes them, behind a leaky queue, so that it can be late but never in the way:
 
-    tap. ! queue (1, leaky) ! at most RATE a second ! crop+scale ! mask ! JPEG ! appsink "still"
+    tap. ! queue (1, leaky) ! valve ! crop+scale ! mask ! JPEG ! appsink "still"
 
-The mask is part of that branch: no pixel from outside the field is ever encoded. Our thread only takes the bytes.
+The mask is part of that branch: no pixel from outside the field is ever encoded. Our thread opens the valve when the
+next one is due, and takes the bytes.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -16,17 +18,20 @@ from typing import Any
 from edge.capture import gst
 from edge.types import Field, Still
 
-MAILBOX = 8  # JPEGs that may wait for our thread
+S = 1_000_000_000
+MAILBOX = 4  # JPEGs that may wait for our thread
 QUALITY = 85
 JPEG_RAW = "video/x-raw,format=I420,colorimetry=1:4:0:0"  # full range, which is what readers of a JPEG take it for
 
 
 class Stills:
-    """Owner: the thread that pulls frames. `seconds` of at most `rate` pictures a second are kept."""
+    """Owner: the thread that pulls frames. The last `seconds` are kept, about `rate` pictures a second."""
 
     def __init__(self, rate: float, seconds: float) -> None:
-        self.rate = rate
-        self._ring: deque[Still] = deque(maxlen=max(1, round(rate * seconds)))
+        self._every_ns, self._keep_ns = round(S / rate), round(seconds * S)
+        self._ring: deque[Still] = deque()
+        self._due_ns = 0
+        self._open = False
 
     def __iter__(self) -> Iterator[Still]:
         """Oldest first."""
@@ -43,23 +48,42 @@ class Stills:
         """Those of that stretch of media time, oldest first."""
         return [still for still in self._ring if first_ns <= still.media_ns <= last_ns]
 
-    def take(self, pipeline: gst.Pipeline, field: Field, size: tuple[int, int], began_ns: tuple[int, int]) -> None:
-        """Everything that waits in the branch. `began_ns`: captured and media time of the pipeline's running time 0."""
-        for _ in range(MAILBOX):
-            waiting = pipeline.pull_bytes("still")
-            if waiting is None:
-                return
-            jpeg, running_ns = waiting
-            width, height = size
-            still = Still(
-                jpeg=jpeg,
-                width=width,
-                height=height,
-                field=field,
-                captured_ns=began_ns[0] + max(0, running_ns),
-                media_ns=began_ns[1] + max(0, running_ns),
-            )
-            self._ring.append(still)
+    def take(
+        self,
+        pipeline: gst.Pipeline,
+        field: Field,
+        size: tuple[int, int],
+        began_ns: tuple[int, int],
+        wanted: bool = True,
+    ) -> None:
+        """What waits in the branch, into the ring; not `wanted`: out of the way. Called for every picture.
+
+        `began_ns`: captured and media time of the pipeline's running time 0.
+        """
+        now_ns, (width, height) = time.monotonic_ns(), size
+        while (waiting := pipeline.pull_bytes("still")) is not None:
+            jpeg, running_ns = waiting[0], max(0, waiting[1])
+            captured_ns, media_ns = began_ns[0] + running_ns, began_ns[1] + running_ns
+            if wanted:
+                self.keep(
+                    Still(
+                        jpeg=jpeg, width=width, height=height, field=field, captured_ns=captured_ns, media_ns=media_ns
+                    )
+                )
+                self._due_ns = max(self._due_ns + self._every_ns, now_ns)
+        through = wanted and now_ns >= self._due_ns
+        if through != self._open:
+            pipeline.let("still_valve", through)
+            self._open = through
+
+    def keep(self, still: Still) -> None:
+        self._ring.append(still)
+        while self._ring[0].media_ns < still.media_ns - self._keep_ns:
+            self._ring.popleft()
+
+    def begin(self) -> None:
+        """A new pipeline: its valve is closed."""
+        self._open = False
 
     def branch(self, cut: str, field: Field, size: tuple[int, int]) -> tuple[str, dict[str, dict[str, Any]]]:
         """The description of the branch, and its elements' properties. `cut`: crop and scale to BGRA of `size`."""
@@ -69,7 +93,7 @@ class Stills:
             mask, properties = " ! rsvgoverlay name=mask", {"mask": {"data": svg}}
         return (
             "tap. ! queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0"
-            f" ! videorate drop-only=true max-rate={max(1, round(self.rate))} ! {cut}{mask}"
+            f" ! valve name=still_valve drop=true ! {cut}{mask}"
             f" ! videoconvert n-threads=1 ! {JPEG_RAW} ! jpegenc quality={QUALITY}"
             f" ! appsink name=still max-buffers={MAILBOX} drop=true async=false sync=false qos=false"
             " enable-last-sample=false"

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edge.capture.live import Feed, LiveConfig, LiveSource, Stream
+from edge.capture.inputs import Feed, LiveConfig, Stream
+from edge.capture.live import LiveSource
 
 
 class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

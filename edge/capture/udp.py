@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edge.capture.live import Feed, LiveConfig, LiveSource, Stream
+from edge.capture.inputs import Feed, LiveConfig, Stream
+from edge.capture.live import LiveSource
 
 FIRST_PICTURE_S = 10.0  # to the first key frame
 _RTP = "application/x-rtp,media=video,clock-rate=90000,encoding-name={} ! rtpjitterbuffer latency={} ! decodebin"

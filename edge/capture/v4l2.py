@@ -20,7 +20,8 @@ from edge.capture import edid as edids
 from edge.capture import gst
 from edge.capture import v4l2_ioctl as ioctl
 from edge.capture.evidence import Link
-from edge.capture.live import Feed, LiveConfig, LiveSource, Reading
+from edge.capture.inputs import Feed, LiveConfig, Reading
+from edge.capture.live import LiveSource
 from edge.errors import CaptureError
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def open(config: Config, size: tuple[int, int]) -> LiveSource:
 
 
 class Receiver:
-    """See `live.Input`. Owner: one thread."""
+    """See `inputs.Input`. Owner: one thread."""
 
     first_s = FIRST_PICTURE_S
 

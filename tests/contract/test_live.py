@@ -17,7 +17,8 @@ import pytest
 from edge.capture import gst
 from edge.capture import test as patterns
 from edge.capture.evidence import Link
-from edge.capture.live import Feed, LiveConfig, LiveSource, Reading, Stream
+from edge.capture.inputs import Feed, LiveConfig, Reading, Stream
+from edge.capture.live import LiveSource
 from edge.types import Frame, Gap, SignalState
 
 SIZE = (64, 64)
@@ -263,6 +264,7 @@ def test_corners_that_the_new_format_has_not_are_an_unknown_layout(opened: Calla
     cable.size = (160, 128)
     frames = loop.frames
     loop.until_state(_Is.UNKNOWN_LAYOUT)
+    assert "capture.field: expected at least 3 corners within 160x128" in loop.details[-1]
     assert loop.frames == frames
     assert _Is.FAILED not in loop.states
     cable.size = (320, 240)

@@ -238,8 +238,8 @@ def test_the_ring_forgets_the_oldest() -> None:
     ring = Stills(rate=10, seconds=2)
     assert ring.nearest(0) is None
     for number in range(50):
-        ring._ring.append(still(number * S // 10))
-    assert [one.media_ns for one in ring.between(0, 5 * S)] == [number * S // 10 for number in range(30, 50)]
+        ring.keep(still(number * S // 10))
+    assert [one.media_ns for one in ring.between(0, 5 * S)] == [number * S // 10 for number in range(29, 50)]
     found = ring.nearest(4 * S + 1)
     assert found is not None
     assert found.media_ns == 4 * S
