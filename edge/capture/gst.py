@@ -288,7 +288,7 @@ class Pipeline(_Running):
         return self._element(element).get_property(key)
 
     def let(self, valve: str, through: bool) -> None:
-        """Open or close a `valve` element. (`videorate` could thin out by itself; it aborts where rates are unknown.)"""
+        """Open or close a `valve` element. (`videorate` would thin out by itself; it aborts where no rate is known.)"""
         self._element(valve).set_property("drop", not through)
 
     def play(self) -> None:
