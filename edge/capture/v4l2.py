@@ -68,6 +68,7 @@ class Receiver:
         self._node: ioctl.Node | None = None
         self._events = False
         self._reading = Reading(Link.GONE)
+        self._refused = ""  # the format that the driver tells of and does not take
         self._ask_at = 0.0
 
     # ------------------------------------------------------------------------------------ what it says
@@ -86,7 +87,8 @@ class Receiver:
         except (CaptureError, OSError) as exc:
             self._lose(exc)
             self._ask_at = now + ASK_EVERY_S
-        return self._reading
+        refused = self._reading.format and self._reading.format == self._refused
+        return Reading(Link.OUT_OF_RANGE) if refused else self._reading
 
     def wait(self, seconds: float) -> None:
         if self._node is None or not self._events:
@@ -164,6 +166,18 @@ class Receiver:
             busy = ": another program uses it" if exc.errno == errno.EBUSY else ""
             raise CaptureError(f"{self.name}: cannot be set up: {exc.strerror}{busy}") from exc
 
+    def _set(self, node: ioctl.Node, timings: ioctl.DvTimings) -> str:
+        """Capture what comes. Some drivers tell of formats that they then refuse: those are out of their range."""
+        form = ioctl.describe(timings)
+        try:
+            node.set_timings(timings)
+        except OSError as exc:
+            if exc.errno not in (errno.EINVAL, errno.ERANGE):
+                raise
+            self._refused = form
+            raise CaptureError(f"{self.name}: {form} comes, and its driver cannot capture that") from exc
+        return form
+
     def _feed(self, node: ioctl.Node) -> Feed:
         source = "v4l2src name=source"
         properties = {"source": {"device": self.name}}
@@ -173,11 +187,9 @@ class Receiver:
             if exc.errno not in CANNOT_SAY:
                 raise
         else:
-            node.set_timings(timings)
-            size = f"width={timings.bt.width}"
-            return Feed(
-                f"{source} ! video/x-raw,{size}", properties, ioctl.describe(timings), ioctl.frame_rate(timings)
-            )
+            form = self._set(node, timings)
+            chain = f"{source} ! video/x-raw,width={timings.bt.width}"
+            return Feed(chain, properties, form, ioctl.frame_rate(timings))
         mode = best_mode(list(node.modes()), self._config)
         if mode is None:
             raise CaptureError(f"{self.name}: offers no {_wanted(self._config)} that can be taken")

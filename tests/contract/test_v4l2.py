@@ -37,6 +37,7 @@ class Driver:
     modes: list[Mode] = field(default_factory=list)
     inputs: list[str] = field(default_factory=lambda: ["HDMI 1", "HDMI 2"])
     busy: bool = False
+    refuses: tuple[str, ...] = ()  # formats that it tells of and does not take
 
     waiting: int = 0  # events
     gone: bool = False  # under an open node
@@ -105,6 +106,8 @@ class Node:
     def set_timings(self, timings: ioctl.DvTimings) -> None:
         if self.driver.busy:
             fail(errno.EBUSY)
+        if ioctl.describe(timings) in self.driver.refuses:
+            fail(errno.EINVAL)
         self.driver.set.append(ioctl.describe(timings))
 
     def subscribe(self) -> bool:
@@ -329,6 +332,18 @@ def test_busy(driver: Driver) -> None:
     assert refused(driver, receiver()) == (
         f"{DEVICE}: cannot be set up: Device or resource busy: another program uses it"
     )
+
+
+def test_a_format_that_is_told_of_and_refused_is_out_of_range(driver: Driver, clock: Clock) -> None:
+    """vivid does so with 576i: its pixel clock is under the least that the same driver names."""
+    driver.refuses = ("1920x1080p60",)
+    one = receiver()
+    with pytest.raises(CaptureError, match="/dev/video7: 1920x1080p60 comes, and its driver cannot capture that"):
+        one.open()
+    assert one.read(None).link is Link.OUT_OF_RANGE
+    driver.timings, driver.waiting = HD50, 1
+    assert one.read(None) == (Link.LOCKED, "1280x720p50")
+    assert one.open().format == "1280x720p50"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
