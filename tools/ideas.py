@@ -36,6 +36,7 @@ from calibration.train import trained  # noqa: E402
 from edge.errors import EdgeError, UsageError  # noqa: E402
 
 SIDE = 352  # px, where Dice is taken
+STRIDE = 32  # px: sides of the nets' input are multiples of it
 LIT = 20  # brightest channel: darker pixels say nothing about colour
 FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 LENDERS = 200  # training pictures that the mean colour comes from
@@ -113,7 +114,8 @@ def ideas(nets: dict[str, Student], side: int, colour: npt.NDArray[np.float64] |
         yield Idea(f"stage {name}", [net], side)
     name, net = list(nets.items())[-1]
     yield Idea(f"{name}, mean over four flips", [net], side, flips=True)
-    yield Idea(f"{name}, larger input: {side * 5 // 4} px", [net], side * 5 // 4)
+    larger = -(-side * 5 // 4 // STRIDE) * STRIDE
+    yield Idea(f"{name}, larger input: {larger} px", [net], larger)
     yield Idea(f"{name}, grey world (colour constancy)", [net], side, recolour=grey_world)
     if colour is not None:
         yield Idea(f"{name}, brought to training's mean colour", [net], side, recolour=towards(colour))

@@ -48,7 +48,7 @@ def test_good_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("threads = 2", 'threads = "two"', r"infer\.threads: expected `int`, got `str`"),
         ('backend = "onnx"', 'backend = "onxx"', r"infer\.backend is 'onxx' \(did you mean onnx\?\)"),
         ('backend = "onnx"', "", r"infer\.backend is missing; one of null, onnx"),
-        ('source = "file"', 'source = "hdmi"', r"capture\.source is 'hdmi'; allowed: file, phantom"),
+        ('source = "file"', 'source = "hdmi"', r"capture\.source is 'hdmi'; allowed: .*file, .*phantom"),
         ('path = "clip.mkv"', "", r"capture\.path is missing"),
         ('path = "clip.mkv"', 'path = "c"\nrate = "slow"', r"capture\.rate: invalid enum value 'slow'"),
         ("port = 1883", "port = 99999", r"uplink\.port: expected `int` <= 65535"),
