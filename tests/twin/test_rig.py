@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from tools.twin import checkout, image, report, scenarios, session, words
 from tools.twin.guest.watch import looked_at_while_not_live, not_live
 from tools.twin.scenarios import Scenario
 from tools.twin.session import Result, Session
-from tools.twin.words import Began, Done, Ended, File, Step, Up, Word
+from tools.twin.words import Began, Done, Ended, File, Step, Tick, Up, Word
 
 # ---------------------------------------------------------------------------------- no inference while not live
 
@@ -53,10 +52,11 @@ def test_frames_before_and_after_it_and_of_another_process_are_not() -> None:
 
 
 class FakeMachine:
-    """Says what it is told to; `None` is a machine that says nothing more."""
+    """Says what it is told to, and then nothing more."""
 
-    def __init__(self, said: list[Word | None]) -> None:
+    def __init__(self, said: list[Word | None], off: bool = True) -> None:
         self._said: Iterator[Word | None] = iter(said)
+        self.off = off
 
     def next(self, deadline: float) -> Word | None:
         return next(self._said, None)
@@ -66,9 +66,9 @@ def wanted(*names: str) -> list[Scenario]:
     return [Scenario(name, f"{name} holds", 60.0, False, lambda twin: None) for name in names]
 
 
-def followed(names: list[str], said: list[Word | None], folder: Path) -> list[Result]:
+def followed(names: list[str], said: list[Word | None], folder: Path, off: bool = True) -> list[Result]:
     run = session._Run(wanted(*names), folder, lambda word: None)
-    run.follow(FakeMachine(said))  # type: ignore[arg-type]
+    run.follow(FakeMachine(said, off))  # type: ignore[arg-type]
     return run.results
 
 
@@ -93,14 +93,18 @@ def test_a_machine_that_dies_costs_the_scenario_that_it_died_of(tmp_path: Path) 
     assert "went off by itself" in results[1].problem
 
 
-def test_a_scenario_that_hangs_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = session._Run(wanted("a"), tmp_path, lambda word: None)
-    later = time.monotonic() + 1e6
-    monkeypatch.setattr(session.time, "monotonic", lambda: later)
-    run._limit_at_s = 0.0
-    run.follow(FakeMachine([None]))  # type: ignore[arg-type]
-    assert "did not come up within" in run.results[0].problem
-    assert "killed" in run.results[0].problem
+def test_a_machine_that_falls_silent_is_said_to(tmp_path: Path) -> None:
+    [lost] = followed(["a"], [UP, Began(scenario="a")], tmp_path, off=False)
+    assert "said nothing" in lost.problem
+
+
+def test_a_scenario_has_its_limit_in_the_machines_own_time(tmp_path: Path) -> None:
+    ticks: list[Word | None] = [Tick(uptime_s=50.0), Tick(uptime_s=111.0), ended("a"), Done()]
+    [lost] = followed(["a"], [UP, Began(scenario="a"), *ticks], tmp_path)
+    assert "not over within 60 s" in lost.problem
+    ticks[1] = Tick(uptime_s=109.0)
+    [held] = followed(["a"], [UP, Began(scenario="a"), *ticks], tmp_path)
+    assert not held.problem
 
 
 @pytest.mark.parametrize("said", [[], [UP], [UP, Done(problem="the agent gave up: no broker")]])

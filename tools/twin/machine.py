@@ -57,6 +57,7 @@ class Machine:
         self._console = console
         self._folder = Path(tempfile.mkdtemp(prefix="twin-"))  # short: a socket's path has 107 bytes at most
         self._rest = b""
+        self.off = False  # it ended its side of the port
 
     def __enter__(self) -> Machine:
         path = self._folder / "port"
@@ -96,6 +97,7 @@ class Machine:
                 return None
             read = self._port.recv(1 << 16)
             if not read:
+                self.off = True
                 return None
             self._rest += read
         line, _, self._rest = self._rest.partition(b"\n")

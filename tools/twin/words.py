@@ -17,6 +17,12 @@ class Up(Struct, frozen=True, kw_only=True, tag="up"):
     uptime_s: float
 
 
+class Tick(Struct, frozen=True, kw_only=True, tag="tick"):
+    """The guest is alive. Its clock is not the host's: limits are counted in these."""
+
+    uptime_s: float
+
+
 class Began(Struct, frozen=True, kw_only=True, tag="began"):
     scenario: str
 
@@ -51,7 +57,7 @@ class Done(Struct, frozen=True, kw_only=True, tag="done"):
     problem: str = ""
 
 
-Word = Up | Began | Step | Ended | File | Done
+Word = Up | Tick | Began | Step | Ended | File | Done
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Word).decode

@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ from tools.twin.guest import box, vivid
 from tools.twin.guest.twin import NotHeldError, Tell, Twin
 from tools.twin.guest.vivid import Hdmi
 from tools.twin.guest.watch import Watch
-from tools.twin.words import Began, Done, Ended, File, Up, Word
+from tools.twin.words import Began, Done, Ended, File, Tick, Up, Word
+
+TICK_S = 2.0
 
 
 def main() -> int:
@@ -36,7 +39,7 @@ def main() -> int:
         try:
             tell(Up(kernel=os.uname().release, uptime_s=round(time.monotonic(), 1)))
             _become_a_box()
-            with Watch(box.RUN_DIR / "status.json").running() as watch:
+            with _ticking(tell), Watch(box.RUN_DIR / "status.json").running() as watch:
                 for name in names.split(","):
                     play(name, watch, tell)
             tell(File(name="journal.txt", text=box.journal()))
@@ -68,6 +71,7 @@ def play(name: str, watch: Watch, tell: Tell) -> None:
         tell(File(name=f"{name}/traceback.txt", text=traceback.format_exc()))
     for file in twin.evidence():
         tell(file)
+    box.stop(box.CORE)  # the next one finds the device free
     seconds = round(time.monotonic() - began_s, 1)
     tell(Ended(scenario=name, problem=problem, seconds=seconds, measured=twin.measured))
 
@@ -83,14 +87,33 @@ def _asked() -> str:
 def _port() -> Iterator[Tell]:
     path = Path("/dev/virtio-ports") / words.PORT
     vivid.wait_for_path(path, 30)
+    turn = threading.Lock()
     with path.open("wb", buffering=0) as port:
 
         def tell(word: Word) -> None:
             rest = memoryview(words.encode(word) + b"\n")
-            while rest:
-                rest = rest[port.write(rest) :]
+            with turn:
+                while rest:
+                    rest = rest[port.write(rest) :]
 
         yield tell
+
+
+@contextlib.contextmanager
+def _ticking(tell: Tell) -> Iterator[None]:
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(TICK_S):
+            tell(Tick(uptime_s=round(time.monotonic(), 1)))
+
+    thread = threading.Thread(target=tick, name="ticks")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 if __name__ == "__main__":

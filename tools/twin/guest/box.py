@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -9,14 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge.status import rss_bytes
+from tools.twin.guest.vivid import DEVICE
 
 CHECKOUT = Path("/opt/endoedge/checkout")
 UNITS = CHECKOUT / "systemd"
 SITE = Path("/etc/endoedge/endoedge.toml")
 RUN_DIR = Path("/run/endoedge")
-DEVICE = "twin"
+NAME = "twin"
 CORE, UPLINK = "endoedge-core.service", "endoedge-uplink.service"
-CAPTURE: Mapping[str, Any] = {"source": "v4l2", "device": "/dev/video0", "field": "whole"}  # vivid draws no endoscope
+CAPTURE: Mapping[str, Any] = {"source": "v4l2", "device": str(DEVICE), "field": "whole"}  # vivid draws no endoscope
 
 
 class Facts(NamedTuple):
@@ -38,7 +40,7 @@ def install() -> None:
 
 def write_site(capture: Mapping[str, Any] = CAPTURE, infer: Mapping[str, Any] | None = None) -> None:
     """`infer`: default is no model at all, because the emulated processor is slow."""
-    lines = [f'device = "{DEVICE}"', 'pipeline = "colonoscopy"']
+    lines = [f'device = "{NAME}"', 'pipeline = "colonoscopy"']
     for name, table in (
         ("capture", capture),
         ("infer", infer or {"backend": "null"}),
@@ -68,6 +70,15 @@ def facts(process: int) -> Facts:
     proc = Path(f"/proc/{process}")
     fds, threads = (len(list((proc / name).iterdir())) for name in ("fd", "task"))
     return Facts(pid=process, rss_bytes=rss_bytes(process), fds=fds, threads=threads)
+
+
+def open_files(process: int) -> str:
+    """What each file descriptor of a process is, one a line; empty when there is no such process."""
+    links = []
+    for fd in Path(f"/proc/{process}/fd").glob("*"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            links.append((int(fd.name), str(fd.readlink())))
+    return "".join(f"{number:4d} {target}\n" for number, target in sorted(links))
 
 
 def journal(*units: str, since_s: float = 0.0) -> str:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-DEVICE, OUTPUT = Path("/dev/video0"), Path("/dev/video1")
+# By its place, as a site should name a grabber: a device that comes back may be another /dev/videoN.
+DEVICE, OUTPUT = Path("/dev/v4l/by-path/platform-vivid.0-video-index0"), Path("/dev/video1")
 # One instance, one capture node, whose only input is HDMI (input_types: two bits an input, 3 is HDMI).
 OPTIONS = ("n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0x3", "vid_cap_nr=0")
 # ... and the same with an HDMI output beside it, of which the input gets the picture.
@@ -32,7 +33,9 @@ _VIDIOC_QUERYMENU = 0xC02C5625
 _NEXT_CTRL = 0x80000000
 
 PRESENT, NO_SIGNAL, NO_LOCK, OUT_OF_RANGE = "Selected DV Timings", "No Signal", "No Lock", "Out of Range"
-HD, FULL_HD, PAL, SD = "1280x720p60", "1920x1080p60", "720x576i25", "720x576p50"  # as vivid's menu names them
+# As vivid's menu names them. PAL it can send but not capture: its pixel clock is below what vivid takes (14 MHz).
+HD, FULL_HD, FULL_HD_INTERLACED, SD = "1280x720p60", "1920x1080p60", "1920x1080i25", "720x576p50"
+PAL = "720x576i25"
 # Pictures as the box has to tell them apart: control → value, over MOVING's. A text with a frame counter and moving
 # bars make each picture different from the one before.
 MOVING = {"test_pattern": "100% Color Squares", "horizontal_movement": "Move Left Fast", "osd_text_mode": "All"}

@@ -1,5 +1,5 @@
-"""One file a scenario: a docstring that says what is proven, and `run(twin)`. Optional: `LIMIT_S`, after which the
-machine is taken for hung; `NEEDS_CLIP`: the phantom's clip travels with the checkout."""
+"""One file a scenario: a docstring that says what is proven, and `run(twin)`. Optional: `LIMIT_S`, in the guest's time,
+after which the machine is taken for hung; `NEEDS_CLIP`: the phantom's clip travels with the checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from edge.errors import UsageError
 from tools.twin.guest.twin import Twin
 
-LIMIT_S = 900.0
+LIMIT_S = 300.0
 
 
 class Run(Protocol):

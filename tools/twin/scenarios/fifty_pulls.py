@@ -5,7 +5,7 @@ from __future__ import annotations
 from tools.twin.guest.twin import Twin
 
 PULLS = 50
-LIMIT_S = 1800.0
+LIMIT_S = 1200.0
 
 
 def run(twin: Twin) -> None:

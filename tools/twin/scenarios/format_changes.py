@@ -1,12 +1,11 @@
-"""From 720p60 to 1080p60, to 720×576 interlaced and back: a new pipeline each time, and live again."""
+"""From 720p60 to 1080p60, to 1080i50 and back: a new pipeline each time, and live again."""
 
 from __future__ import annotations
 
 from tools.twin.guest.twin import Twin, expect
-from tools.twin.guest.vivid import FULL_HD, HD, PAL
+from tools.twin.guest.vivid import FULL_HD, FULL_HD_INTERLACED, HD
 
-CHANGES = {"1080p60": FULL_HD, "576i": PAL, "720p60": HD}
-LIMIT_S = 900.0
+CHANGES = {"1080p60": FULL_HD, "1080i50": FULL_HD_INTERLACED, "720p60": HD}
 
 
 def run(twin: Twin) -> None:

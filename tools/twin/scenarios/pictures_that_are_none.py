@@ -6,7 +6,6 @@ from tools.twin.guest.twin import Twin
 from tools.twin.guest.vivid import BARS, BLACK, BLUE, MOVING, STILL
 
 PICTURES = {"frozen": STILL, "bars": BARS, "black": BLACK, "protected_suspect": BLUE}
-LIMIT_S = 900.0
 
 
 def run(twin: Twin) -> None:
@@ -17,3 +16,4 @@ def run(twin: Twin) -> None:
         twin.took(f"to {state}, s", shown_ns, twin.wait_for(state))
         moving_ns = twin.hdmi.show(MOVING)
         twin.took(f"to live after {state}, s", moving_ns, twin.wait_for("live"))
+    twin.expect_sequence("live", *(said for state in PICTURES for said in (state, "live")))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tools.twin.guest.twin import Twin
 
-LIMIT_S = 900.0
-
 
 def run(twin: Twin) -> None:
     twin.start()

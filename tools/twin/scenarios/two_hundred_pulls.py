@@ -8,7 +8,7 @@ from tools.twin.guest.twin import Twin, expect
 
 WARM_UP, PULLS, SAMPLES = 20, 200, 10
 RSS_SLACK_MIB = 2.0  # what allocators and page rounding do; a leak of a frame a pull would be 0.25 MiB each
-LIMIT_S = 3600.0
+LIMIT_S = 1200.0
 
 
 def run(twin: Twin) -> None:
