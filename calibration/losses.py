@@ -1,4 +1,4 @@
-"""What a net is trained to make small. Every loss is a scalar, and 0 means perfect.
+"""What a net is trained to make small. Every loss is a scalar; against hard targets 0 means perfect.
 
 Shapes are N pictures, C channels, h x w cells, K classes. Nothing here knows which head or teacher it serves.
 """
@@ -26,7 +26,9 @@ from edge.errors import ModelError
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy, heavier along the polyp's edge, plus soft Dice of the pictures that have a polyp.
 
-    Both (N, 1, h, w); the target is the polyp's share of each cell, 0..1.
+    Both (N, 1, h, w); the target is the polyp's share of each cell, or a teacher's probability there, 0..1. Dice is
+    linear, so a soft target is not its least (a surer answer costs less): a student so taught beat one taught to
+    repeat its teacher (calibration/README.md).
     """
     edge = (avg_pool2d(target, 9, 1, 4) - target).abs()
     weight = 1 + 3 * edge
@@ -35,25 +37,6 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     dice = (2 * (found * area).sum(1) + 1) / (found.sum(1) + area.sum(1) + 1)
     present = (area.sum(1) > 0).float()
     return entropy + ((1 - dice) * present).sum() / present.sum().clamp_min(1)
-
-
-def distillation_loss(logits: Tensor, soft: Tensor) -> Tensor:
-    """How far the student's probabilities are from the teacher's: cross-entropy with soft targets, plus soft Dice.
-
-    Both (N, 1, h, w); `soft` is the teacher's probability, 0..1. The teacher's own entropy is taken off (that changes
-    no gradient), and Dice has squares below (Milletari et al. 2016), so that both are 0 where the two agree, and only
-    there.
-    """
-    logits, soft = logits.float(), soft.float()
-    entropy = binary_cross_entropy_with_logits(logits, soft) - _binary_entropy(soft)
-    found, wanted = logits.sigmoid().flatten(1), soft.flatten(1)
-    apart = (found - wanted).square().sum(1) / (found.square().sum(1) + wanted.square().sum(1) + 1)
-    return entropy + apart.mean()
-
-
-def _binary_entropy(probability: Tensor) -> Tensor:
-    """Mean entropy in nats of (any shape) probabilities; 0 log 0 is 0."""
-    return -(torch.xlogy(probability, probability) + torch.xlogy(1 - probability, 1 - probability)).mean()
 
 
 class FeatureLoss(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 
-from calibration.losses import distillation_loss, segmentation_loss
+from calibration.losses import segmentation_loss
 from calibration.student import Student, normalised
 from calibration.train.beside import Kept, Teacher
 
@@ -72,7 +72,7 @@ class Segmentation(Objective):
         logits, shares = logits.float(), targets.float() / 255
         loss = segmentation_loss(logits, shares[:, :1])
         if self.distil:
-            loss = (1 - self.distil) * loss + self.distil * distillation_loss(logits, shares[:, 1:])
+            loss = (1 - self.distil) * loss + self.distil * segmentation_loss(logits, shares[:, 1:])
         for weight, aside in zip(self.weights, self.beside, strict=True):
             loss = loss + weight * aside(levels, pictures, answers)
         return loss
