@@ -12,7 +12,7 @@ import re
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # By its place, as a site should name a grabber: a device that comes back may be another /dev/videoN.
@@ -53,22 +53,20 @@ class Hdmi:
 
     def load(self, timings: str = HD, picture: dict[str, str] = MOVING, plugged: bool = True) -> None:
         """A fresh driver, so that no scenario inherits another's controls. Nobody may hold the device."""
-        subprocess.run(["modprobe", "-r", "vivid"], check=True)
-        subprocess.run(["modprobe", "vivid", *OPTIONS], check=True)
+        _reload(OPTIONS)
         wait_for_path(DEVICE, 20)
         self._set({"dv_timings": timings, "dv_timings_signal_mode": PRESENT if plugged else NO_SIGNAL, **picture})
 
     def load_looped(self, timings: str = SD) -> None:
         """A fresh driver whose input gets what is played to its output (`player`), with the same timings."""
-        subprocess.run(["modprobe", "-r", "vivid"], check=True)
-        subprocess.run(["modprobe", "vivid", *LOOP], check=True)
+        _reload(LOOP)
         for node in (DEVICE, OUTPUT):
             wait_for_path(node, 20)
         self._set({"dv_timings": timings, "dv_timings_signal_mode": PRESENT})
         subprocess.run(["v4l2-ctl", "-d", str(DEVICE), "--set-dv-bt-timings=query"], check=True)
         index = self.menu("dv_timings").index(timings)
         subprocess.run(["v4l2-ctl", "-d", str(OUTPUT), f"--set-dv-bt-timings=index={index}"], check=True)
-        subprocess.run(["v4l2-ctl", "-d", str(OUTPUT), "--set-ctrl=loop_video=1"], check=True)
+        self._set({"loop_video": ""})
 
     def pull(self) -> int:
         return self.signal(NO_SIGNAL)
@@ -99,11 +97,15 @@ class Hdmi:
         """The driver leaves the device, and the node goes."""
         now_ns = time.monotonic_ns()
         (DRIVER / "unbind").write_text(INSTANCE)
+        wait_for(lambda: not DEVICE.is_symlink(), f"{DEVICE} to go", 20)  # udev's work
         return now_ns
 
-    def bind(self) -> int:
+    def bind(self, timings: str = HD) -> int:
+        """Back, perhaps as another /dev/videoN, with a moving picture on the cable."""
         now_ns = time.monotonic_ns()
         (DRIVER / "bind").write_text(INSTANCE)
+        wait_for_path(DEVICE, 20)
+        self._set({"dv_timings": timings, "dv_timings_signal_mode": PRESENT, **MOVING})
         return now_ns
 
     def menu(self, control: str) -> list[str]:
@@ -149,13 +151,19 @@ class _Controls:
         return texts
 
     def value(self, name: str, text: str) -> int:
-        """A menu's entry by its words; "" for a button."""
+        """A menu's entry by its words; "" presses a button and turns a switch on."""
         if not text:
             return 1
         entries = self.menu(name)
         if text not in entries:
             raise LookupError(f"vivid's {name} has no {text!r}; it has: {', '.join(entries)}")
         return entries.index(text)
+
+
+def _reload(options: tuple[str, ...]) -> None:
+    """udev, which looks at every new node, may hold one for a moment; TimeoutError when somebody stays."""
+    wait_for(lambda: subprocess.run(["modprobe", "-r", "vivid"]).returncode == 0, "everybody to let go of vivid", 30)
+    subprocess.run(["modprobe", "vivid", *options], check=True)
 
 
 def _plain(name: bytes) -> str:
@@ -173,8 +181,12 @@ def _opened() -> Iterator[int]:
 
 
 def wait_for_path(path: Path, within_s: float) -> None:
+    wait_for(path.exists, f"{path} to appear", within_s)
+
+
+def wait_for(holds: Callable[[], bool], what: str, within_s: float) -> None:
     deadline = time.monotonic() + within_s
-    while not path.exists():
+    while not holds():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{path} did not appear within {within_s:.0f} s")
+            raise TimeoutError(f"waited {within_s:.0f} s for {what}")
         time.sleep(0.02)
