@@ -201,7 +201,7 @@ class Receiver:
                 raise
         else:
             form = self._set(node, timings)
-            chain = f"{source} ! video/x-raw,width={timings.bt.width}"
+            chain = f"{source} ! {_caps(timings)}"
             return Feed(chain, properties, form, ioctl.frame_rate(timings))
         mode = best_mode(list(node.modes()), self._config)
         if mode is None:
@@ -216,6 +216,17 @@ class Receiver:
         node, self._node = self._node, None
         if node is not None:
             node.close()
+
+
+def _caps(timings: ioctl.DvTimings) -> str:
+    """What v4l2src is to take. Left to itself it offers drivers that give single fields (`alternate`) caps without the
+    feature that such caps need, and then refuses them: so both forms of an interlaced picture are named."""
+    width = timings.bt.width
+    if not timings.bt.interlaced:
+        return f"video/x-raw,width={width}"
+    fields = f"video/x-raw(format:Interlaced),width={width},interlace-mode=alternate"
+    woven = f"video/x-raw,width={width},interlace-mode=(string){{interleaved,mixed,progressive}}"
+    return f'capsfilter caps="{fields};{woven}"'
 
 
 def _status(node: ioctl.Node) -> int:

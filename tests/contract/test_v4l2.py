@@ -22,6 +22,7 @@ DEVICE = "/dev/video7"
 STANDING_IN = Path("/dev/full")  # a device that every machine has, for what somebody else opened
 HD60 = (1920, 1080, 148_500_000, 2200, 1125)
 HD50 = (1280, 720, 74_250_000, 1980, 750)
+HDI50 = (1920, 1080, 74_250_000, 2640, 1125, 1)
 
 
 @dataclass
@@ -100,10 +101,11 @@ class Node:
         self.driver.asked += 1
         if isinstance(self.driver.timings, int):
             fail(self.driver.timings)
-        width, height, clock, across, down = self.driver.timings
+        width, height, clock, across, down, *interlaced = self.driver.timings
         bt = ioctl.BtTimings(
             width=width, height=height, pixelclock=clock, hfrontporch=across - width, vfrontporch=down - height
         )
+        bt.interlaced = bool(interlaced)
         return ioctl.DvTimings(bt=bt)
 
     def set_timings(self, timings: ioctl.DvTimings) -> None:
@@ -502,3 +504,29 @@ def test_jpeg_is_decoded_and_raw_is_not(driver: Driver) -> None:
     driver.timings, driver.modes = errno.ENOTTY, UVC
     assert receiver().open().description.endswith("image/jpeg,width=1920,height=1080 ! jpegdec")
     assert receiver(mode="raw").open().description.endswith("video/x-raw,width=1280,height=720")
+
+
+@pytest.mark.parametrize(
+    "fields", ["(format:Interlaced),interlace-mode=alternate", ",interlace-mode=interleaved"], ids=["single", "woven"]
+)
+def test_interlaced_pictures_are_taken_in_either_form(driver: Driver, fields: str) -> None:
+    """GStreamer's own elements stand for the driver: what `v4l2src` brings, and the first element behind it."""
+    driver.timings = HDI50
+    feed = receiver().open()
+    assert (feed.format, feed.fps) == ("1920x1080i50", 25)
+    brings = "videotestsrc num-buffers=60 pattern=ball ! video/x-raw,format=UYVY,width=1920,height=1080,framerate=50/1"
+    brings += f" ! interlace field-pattern=1:1 ! video/x-raw{fields}"
+    source, _, caps = feed.description.partition(" ! ")
+    assert source == "v4l2src name=source"
+    tail = "deinterlace method=linear fields=top ! tee name=tap ! appsink name=sink sync=false"
+    pipeline = gst.Pipeline(f"{brings} ! {caps} ! {tail}", "interlaced")
+    try:
+        pipeline.play()
+        picture = pipeline.pull(20)
+        assert picture is not None, pipeline.poll_error()
+        picture.release()
+        size = pipeline.source_size()
+        assert size is not None
+        assert (size.width, size.height, size.fps) == (1920, 1080, 25)
+    finally:
+        pipeline.close()
