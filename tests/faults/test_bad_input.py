@@ -178,6 +178,23 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(site: Path) -> None:
     assert all(row["mend"] for row in rows.values() if not row["good"])
 
 
+@pytest.mark.parametrize(
+    ("source", "good", "found"),
+    [
+        ('source = "test"\nfield = "whole"', True, "test pattern snow: 1280x720"),
+        ('source = "v4l2"\ndevice = "/dev/video99"', False, "/dev/video99: the capture device is not there"),
+        ('source = "images"\npath = "none"', False, "none"),
+    ],
+    ids=["live", "no device", "no folder"],
+)
+def test_check_opens_the_capture(site: Path, source: str, good: bool, found: str) -> None:
+    write(site, source=source)
+    done = endoedge("check", "-c", "endoedge.toml", "--json", folder=site)
+    rows = {row["what"]: row for row in json.loads(done.stdout)["checks"]}
+    assert (rows["capture"]["good"], found in rows["capture"]["found"]) == (good, True), rows["capture"]
+    assert good or rows["capture"]["mend"]
+
+
 def test_check_of_nothing(tmp_path: Path) -> None:
     done = endoedge("check", "-c", "none.toml", folder=tmp_path)
     assert done.returncode == 1
