@@ -31,7 +31,7 @@ from edge.types import Frame, Gap, SignalState, SourceStats
 
 log = logging.getLogger(__name__)
 
-SLICE_S = 0.02  # the longest that a driver's word waits while no picture comes
+SLICE_S = 0.01  # the longest that a driver's word waits while no picture comes
 STALE_NS = S // 2  # an older picture is not one of now
 FIND_EVERY_NS, WATCH_EVERY_NS = S // 50, S // 5  # looks at the whole picture: while the field is searched, and after
 
@@ -58,6 +58,7 @@ class LiveSource:
         self._lent: gst.Picture | None = None
         self._frames = self._pulled = self._received = self._repeated = self._withheld = 0
         self._copies = self._builds = 0
+        self._due = Act.NONE  # before the next step
         self._origin_ns = time.monotonic_ns()
         self._lent_ns = self._taken_ns = self._origin_ns  # when the last frame, the last picture was taken
         self.stills: Stills | None = None
@@ -81,6 +82,7 @@ class LiveSource:
         self.waited_ns = 0
         deadline_ns = time.monotonic_ns() + round(timeout_s * S)
         while True:
+            self._act()
             picture = self._pull(min(SLICE_S, timeout_s))
             captured_ns, seen = self._see(picture)
             verdict = self._signal.step(seen)
@@ -93,9 +95,9 @@ class LiveSource:
                 picture.release()
                 self._repeated += seen.look is Look.REPEATED
                 self._withheld += seen.look is not Look.REPEATED
-            self._act(verdict.act)
+            self._due = verdict.act
             if verdict.changed or time.monotonic_ns() >= deadline_ns:
-                return self._gap(verdict.state, verdict.detail)
+                return self._gap(verdict, seen.now_ns)
 
     def _take_stills(self, state: SignalState) -> None:
         """Of a live signal alone."""
@@ -204,12 +206,11 @@ class LiveSource:
             self._lent = None
             lent.release()
 
-    def _gap(self, state: SignalState, detail: str) -> Gap:
+    def _gap(self, verdict: Verdict, now_ns: int) -> Gap:
         """Its media time lags by what a picture may be old, so that a picture after a gap never steps back."""
-        now_ns = time.monotonic_ns()
         media_ns = max(self._lent_ns, now_ns - STALE_NS) - self._origin_ns
-        text = f"{self._input.name}: {detail}" if detail else ""
-        return Gap(captured_ns=now_ns, media_ns=media_ns, state=state, detail=text)
+        text = f"{self._input.name}: {verdict.detail}" if verdict.detail else ""
+        return Gap(captured_ns=now_ns, media_ns=media_ns, state=verdict.state, detail=text)
 
     # ------------------------------------------------------------------------------------------- field
 
@@ -283,7 +284,9 @@ class LiveSource:
 
     # ---------------------------------------------------------------------------------------- pipeline
 
-    def _act(self, act: Act) -> None:
+    def _act(self) -> None:
+        """What the last step asked for: only now, for a pipeline's end takes time, and a change is said before it."""
+        act, self._due = self._due, Act.NONE
         if act is Act.STOP:
             self._stop()
         elif act is Act.BUILD:

@@ -285,6 +285,21 @@ def test_the_pipelines_own_caps_may_change_too(opened: Callable[..., Loop]) -> N
     assert "192x96" in loop.details[-1]
 
 
+def test_a_loss_is_said_before_the_pipeline_is_taken_down(
+    opened: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes a moment, and seconds where a driver hangs."""
+    cable = Cable()
+    loop = opened(cable)
+    loop.until_frames(1)
+    known: list[list[SignalState]] = []
+    close = gst.Pipeline.close
+    monkeypatch.setattr(gst.Pipeline, "close", lambda self: (known.append(list(loop.states)), close(self)))
+    cable.link = Link.NO_SIGNAL
+    loop.until(lambda: known)
+    assert known[0][-1] is _Is.NO_SIGNAL
+
+
 def test_thirty_rebuilds_leave_nothing_behind(opened: Callable[..., Loop]) -> None:
     cable = Cable()
     loop = opened(cable)
@@ -293,7 +308,7 @@ def test_thirty_rebuilds_leave_nothing_behind(opened: Callable[..., Loop]) -> No
     def pull() -> None:
         cable.link = Link.NO_SIGNAL
         loop.until_state(_Is.NO_SIGNAL)
-        assert loop.source._pipeline is None
+        loop.until(lambda: loop.source._pipeline is None)
         cable.link = Link.LOCKED
         loop.until_frames(1)
 

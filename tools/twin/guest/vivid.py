@@ -34,7 +34,8 @@ _NEXT_CTRL = 0x80000000
 
 PRESENT, NO_SIGNAL, NO_LOCK, OUT_OF_RANGE = "Selected DV Timings", "No Signal", "No Lock", "Out of Range"
 # As vivid's menu names them. PAL it can send but not capture: its pixel clock is below what vivid takes (14 MHz).
-HD, FULL_HD, FULL_HD_INTERLACED, SD = "1280x720p60", "1920x1080p60", "1920x1080i25", "720x576p50"
+HD, HD_25, SD = "1280x720p60", "1280x720p25", "720x576p50"
+FULL_HD, FULL_HD_INTERLACED = "1920x1080p60", "1920x1080i25"
 PAL = "720x576i25"
 # Pictures as the box has to tell them apart: control → value, over MOVING's. A text with a frame counter and moving
 # bars make each picture different from the one before.
