@@ -34,6 +34,7 @@ class Watch:
         self._thread.join(self._every_s)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while True:
             self._reading = self._board.read()
-            self._stop.wait(self._every_s)
+            if self._stop.wait(self._every_s):
+                return

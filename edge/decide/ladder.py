@@ -38,8 +38,8 @@ class Rung(NamedTuple):
     throttled: bool  # hardware that holds itself back is a reason to come as far as this
 
 
-# A loop that is too slow drops frames anyway, and gets the newest: a lower rate only takes over where it would analyse no
-# more than that, for evenly spaced frames serve tracks better.
+# A loop that is too slow drops frames by itself and gets the newest. A lower rate takes over only where that analyses
+# about as many, evenly spaced.
 _NEVER = Band(-math.inf, -math.inf), Band(math.inf, math.inf)
 LADDER = (
     Rung("full", 1, 1, *_NEVER, False),

@@ -216,6 +216,7 @@ def test_the_watch_keeps_the_newest_and_forgets_a_stale_one(monkeypatch: pytest.
     assert watch.latest is None
     slow.go.set()
     watch.close()
+    watch._thread.join(30)
     assert not any(thread.name == "board" for thread in threading.enumerate())
 
 
