@@ -14,11 +14,13 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
+from edge import model, paths
+from edge.cli import assemble
 from edge.errors import EdgeError
-from edge.types import BoardReading, Struct
+from edge.types import BoardReading, Model, Precision, Struct
 
 ROOT = Path(__file__).parents[2]
-ORDER = ("thermals", "install", "egl", "nvmm", "vic_sync", "graphs", "engine", "latency", "soak")
+ORDER = ("thermals", "install", "egl", "nvmm", "vic_sync", "engine", "graphs", "latency", "soak")
 
 Outcome = Literal["passed", "failed", "not here"]
 
@@ -66,10 +68,10 @@ class Context(NamedTuple):
     reading: BoardReading
     root: Path = Path("/")
 
-    def need_jetson(self) -> None:
-        """Raises NotHereError on anything else."""
+    def need_jetson(self, what: str) -> None:
+        """`what` the check is about, and only a Jetson has. Raises NotHereError on anything else."""
         if self.reading.kind != "jetson":
-            self.lacks("a Jetson", f"this is a {self.reading.kind}: not a Jetson")
+            self.lacks(what, "not a Jetson")
 
     def lacks(self, what: str, why: str) -> NoReturn:
         raise NotHereError(f"needs {what}: {why}")
@@ -90,3 +92,11 @@ class Context(NamedTuple):
             code, output = -1, (exc.stdout or b"").decode(errors="replace")
         (self.folder / log).write_text(output, encoding="utf-8")
         return Done(code, output)
+
+
+def released(context: Context, precision: Precision) -> Model:
+    """The model that the checks run: the caller's, or the colonoscopy pipeline's. Raises ModelError, ConfigError."""
+    if context.options.model:
+        return model.load(Path(context.options.model), precision)
+    pipeline, _ = assemble.load_pipeline(paths.data_dir("pipelines") / "colonoscopy.toml")
+    return model.load(paths.data_dir("models") / pipeline.model, precision)

@@ -17,7 +17,7 @@ SITE = SiteConfig(
 
 
 def run(context: Context) -> Result:
-    context.need_jetson()
+    context.need_jetson("a Jetson's packages and devices")
     return judge(targets.rows(SITE, targets.Probe(root=context.root)))
 
 

@@ -16,7 +16,7 @@ SLOWEST_S = 0.5  # the watch reads once a second
 
 
 def run(context: Context) -> Result:
-    context.need_jetson()
+    context.need_jetson("a Jetson's sensors")
     here = board.open(context.root)
     took, readings = [], []
     for _ in range(READINGS):
