@@ -282,11 +282,31 @@ def test_a_graph_that_was_not_captured_fails() -> None:
 # ---------------------------------------------------------------------------------------------- engine
 
 
+def audited(share: float | None = 0.75) -> dict[str, Any]:
+    """What `endoedge model audit --json` prints, shortened."""
+    return {
+        "ms": 0.8,
+        "precisions": {
+            "INT8": {"layers": 30, "ms": 0.6, "share": share},
+            "FP16": {"layers": 4, "ms": 0.2, "share": 0.25},
+        },
+        "layers": [],
+        "agreement": [{"head": "polyp", "measure": "mean Dice", "value": 0.99}],
+        "use": "int8_trt",
+        "why": "INT8 is 1.5 times as fast as FP16",
+    }
+
+
 def test_the_audit_is_read_from_its_last_line() -> None:
-    said = {"precision": "int8", "int8_share": 0.9, "layers": [1, 2]}
-    result = engine.judge(571.0, Done(0, f"progress\n{json.dumps(said)}\n"))
-    assert result.outcome == "passed"
-    assert result.figures == {"build s": 571, "precision": "int8", "int8_share": 0.9}
+    result = engine.judge({"int8_trt": 571.0}, Done(0, f"progress\n{json.dumps(audited())}\n"))
+    assert (result.outcome, result.said) == ("passed", "75% of the time in INT8; INT8 is 1.5 times as fast as FP16")
+    assert result.figures["share of the time"] == {"INT8": 0.75, "FP16": 0.25}
+    assert result.figures["polyp: mean Dice"] == 0.99
+
+
+def test_an_engine_without_int8_fails() -> None:
+    result = engine.judge({}, Done(0, json.dumps(audited(share=0.0))))
+    assert (result.outcome, result.said) == ("failed", "no layer runs in INT8")
 
 
 @pytest.mark.parametrize(
@@ -294,12 +314,13 @@ def test_the_audit_is_read_from_its_last_line() -> None:
     [
         (Done(1, "x\nno GPU"), "the audit ended with code 1: no GPU"),
         (Done(-1, "..."), "the audit ran too long"),
-        (Done(0, ""), "without a JSON object"),
-        (Done(0, "well\n"), "without a JSON object"),
+        (Done(0, ""), "is not the object that was expected"),
+        (Done(0, "well\n"), "is not the object that was expected"),
+        (Done(0, "{}"), "is not the object that was expected"),
     ],
 )
 def test_an_audit_that_says_nothing(done: Done, said: str) -> None:
-    result = engine.judge(1.0, done)
+    result = engine.judge({}, done)
     assert result.outcome == "failed"
     assert said in result.said
 

@@ -11,35 +11,46 @@ from typing import Any
 from tools.on_device import Context, Done, Result, failed, passed, released, site
 
 TITLE = "the engine, built and audited"
-BUILD_S, AUDIT_S = 2400.0, 300.0
-LIMIT_S = BUILD_S + AUDIT_S + 60
+BUILD_S, AUDIT_S = 1800.0, 300.0
+PRECISIONS = ("int8_trt", "fp16_trt")  # the second where the model has it: for the comparison
+LIMIT_S = len(PRECISIONS) * BUILD_S + AUDIT_S + 60
+AUDIT = "engine-audit.json"
 
 
 def run(context: Context) -> Result:
+    """The inspector's own JSON is kept in the report, too: the audit can be made again from it, anywhere."""
     context.need_jetson("a Jetson's GPU and TensorRT")
-    released(context, "int8_trt")  # says early when the model has no such file
+    there = released(context, PRECISIONS[0]).manifest.files  # says early when the model has no file for TensorRT
+    built: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="endoedge-engine-") as scratch:
         file = str(site.write(context, Path(scratch), "tensorrt"))
-        begun = time.monotonic()
-        built = context.endoedge("model", "build", "-c", file, log="engine-build.log", limit_s=BUILD_S)
-        build_s = time.monotonic() - begun
-        if built.code != 0:
-            return failed(f"the build {_fate(built)}", **{"build s": round(build_s)})
-        audited = context.endoedge("model", "audit", "-c", file, "--json", log="engine-audit.json", limit_s=AUDIT_S)
-    return judge(build_s, audited)
+        for precision in (name for name in PRECISIONS if name in there):
+            begun = time.monotonic()
+            arguments = ("model", "build", "-c", file, "--precision", precision, "--events")
+            done = context.endoedge(*arguments, log=f"engine-build-{precision}.log", limit_s=BUILD_S)
+            built[precision] = round(time.monotonic() - begun, 1)
+            if done.code != 0:
+                return failed(f"the build of {precision} {_fate(done)}", build_s=built)
+        arguments = ("model", "audit", "-c", file, "--json", "--save", str(context.folder / "engine"))
+        return judge(built, context.endoedge(*arguments, log=AUDIT, limit_s=AUDIT_S))
 
 
-def judge(build_s: float, audited: Done) -> Result:
-    """`audited`: the audit, whose last line is one JSON object."""
-    figures: dict[str, Any] = {"build s": round(build_s)}
+def judge(built: dict[str, float], audited: Done) -> Result:
+    """`built`: seconds by precision. `audited`: the audit, whose last line is one JSON object."""
+    figures: dict[str, Any] = {"build s": built}
     if audited.code != 0:
         return failed(f"the audit {_fate(audited)}", **figures)
     try:
         said = json.loads(audited.output.splitlines()[-1])
-    except (IndexError, ValueError):
-        return failed("the audit ended without a JSON object on its last line; see engine-audit.json", **figures)
-    figures |= {name: value for name, value in said.items() if isinstance(value, str | int | float | bool)}
-    return passed(f"built in {build_s:.0f} s; the audit is in engine-audit.json", **figures)
+        shares = {what: row["share"] for what, row in said["precisions"].items()}
+        figures |= {"engine ms": said["ms"], "share of the time": shares, "use": said["use"]}
+        figures |= {f"{row['head']}: {row['measure']}": row["value"] for row in said["agreement"]}
+        why = str(said["why"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return failed(f"the audit's last line is not the object that was expected; see {AUDIT}", **figures)
+    if not shares.get("INT8"):
+        return failed("no layer runs in INT8", **figures)
+    return passed(f"{shares['INT8']:.0%} of the time in INT8; {why}", **figures)
 
 
 def _fate(done: Done) -> str:
