@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge.types import Precision
 from tools.on_device import Context, Done, Result, failed, passed, released, site
 
 TITLE = "the engine, built and audited"
 BUILD_S, AUDIT_S = 1800.0, 300.0
-PRECISIONS = ("int8_trt", "fp16_trt")  # the second where the model has it: for the comparison
+PRECISIONS: tuple[Precision, ...] = ("int8_trt", "fp16_trt")  # the second where the model has it: for the comparison
 LIMIT_S = len(PRECISIONS) * BUILD_S + AUDIT_S + 60
 AUDIT = "engine-audit.json"
 
@@ -26,8 +27,8 @@ def run(context: Context) -> Result:
         file = str(site.write(context, Path(scratch), "tensorrt"))
         for precision in (name for name in PRECISIONS if name in there):
             begun = time.monotonic()
-            arguments = ("model", "build", "-c", file, "--precision", precision, "--events")
-            done = context.endoedge(*arguments, log=f"engine-build-{precision}.log", limit_s=BUILD_S)
+            command = ("model", "build", "-c", file, "--precision", precision, "--events")
+            done = context.endoedge(*command, log=f"engine-build-{precision}.log", limit_s=BUILD_S)
             built[precision] = round(time.monotonic() - begun, 1)
             if done.code != 0:
                 return failed(f"the build of {precision} {_fate(done)}", build_s=built)

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -97,7 +98,12 @@ def judge(samples: Sequence[Sample]) -> Result:
         f"memory grew by {growth:.1%} after it had settled": growth > GROWTH,
         f"{last.status.source.host_copies} pictures were copied": last.status.source.host_copies > 0,
     }
-    figures = {"seconds": round(seconds), "frames": frames, "dropped": dropped, "fps": round(frames / seconds, 2)}
+    figures: dict[str, Any] = {
+        "seconds": round(seconds),
+        "frames": frames,
+        "dropped": dropped,
+        "fps": round(frames / seconds, 2),
+    }
     figures |= {f"{name} p99 ms": last.status.stages[name].p99_ms for name in ("capture", "infer")}
     figures |= {"rss MiB": round(last.rss_bytes / 2**20), "rss growth": round(growth, 4), **_heat(samples)}
     text = "; ".join(text for text, so in wrong.items() if so)
