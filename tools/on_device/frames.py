@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,12 +38,20 @@ def host(size: tuple[int, int], count: int) -> gst.Pipeline:
     return gst.Pipeline(f"{pattern(size, count)} ! {_SINK}", "reference")
 
 
-def nvmm(size: tuple[int, int], count: int) -> gst.Pipeline:
-    """Through the video hardware into NVMM, and mapped to the GPU where it lies."""
-    from edge.memory import nvmm as memory
+def through_nvmm(size: tuple[int, int], count: int) -> Tally:
+    """The pattern through the video hardware into NVMM, read by CUDA where it lies, and compared.
+
+    Raises CaptureError, GpuError.
+    """
+    from edge.memory import nvmm
 
     chain = "nvvidconv bl-output=false output-buffers=8 ! video/x-raw(memory:NVMM),format=RGBA"
-    return gst.Pipeline(f"{pattern(size, count)} ! {chain} ! {_SINK}", "NVMM", mapper=memory.open())
+    with ExitStack() as stack:
+        mapper = stack.enter_context(closing(nvmm.open()))
+        reference = stack.enter_context(closing(host(size, count)))
+        pipeline = gst.Pipeline(f"{pattern(size, count)} ! {chain} ! {_SINK}", "NVMM", mapper=mapper)
+        stack.enter_context(closing(pipeline))  # before its mapper, which knows what it still has mapped
+        return tally(play(pipeline), play(reference))
 
 
 _SINK = "appsink name=sink sync=false max-buffers=2 enable-last-sample=false"

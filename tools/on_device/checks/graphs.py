@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from edge.types import Backend
 from tools.on_device import Context, Result, failed, passed, released, site
 
 TITLE = "CUDA graphs over rotating buffers"
@@ -27,31 +29,34 @@ class Rotation(NamedTuple):
 
 
 def run(context: Context) -> Result:
+    """With the engine that the check before this one built."""
     context.need_jetson("a Jetson's GPU and TensorRT")
     from edge.infer import tensorrt
-    from edge.memory import device, gpu
 
     config = tensorrt.Config(cache_dir=str(site.ENGINES))
     model = released(context, config.precision)
     heard = Heard()
     logging.getLogger("edge.memory.gpu").addHandler(heard)
-    backend = tensorrt.open(config, model)  # with the engine that the check before this one built
-    width, height = model.size
-    stream = gpu.Stream()
-    buffers = [gpu.Linear(width * height * 4) for _ in range(BUFFERS)]
-    try:
-        pictures = np.random.default_rng(1).integers(0, 256, (BUFFERS, height, width, 4), np.uint8)
+    with closing(tensorrt.open(config, model)) as backend:
+        return judge(over_buffers(backend, model.size), heard.lines)
+
+
+def over_buffers(backend: Backend, size: tuple[int, int]) -> Rotation:
+    """As many pictures of noise in the GPU's memory, each where a frame of the pool would lie. The backend's device
+    must be current in this thread."""
+    from edge.memory import device, gpu
+
+    width, height = size
+    pictures = np.random.default_rng(1).integers(0, 256, (BUFFERS, height, width, 4), np.uint8)
+    with ExitStack() as stack:
+        stream = stack.enter_context(closing(gpu.Stream()))
         images = []
-        for buffer, picture in zip(buffers, pictures, strict=True):
+        for picture in pictures:
+            buffer = stack.enter_context(closing(gpu.Linear(picture.nbytes)))
             gpu.copy_to_device(buffer.pointer, picture, stream)
             images.append(device.DeviceImage(buffer.pointer, height, width, width * 4))
         stream.synchronize()
-        return judge(rotate(backend.infer, images), heard.lines)
-    finally:
-        for buffer in buffers:
-            buffer.close()
-        stream.close()
-        backend.close()
+        return rotate(backend.infer, images)
 
 
 class Heard(logging.Handler):

@@ -15,12 +15,7 @@ SIZE, COUNT = (1920, 1080), 600
 
 def run(context: Context) -> Result:
     context.need_jetson("a Jetson's video hardware and NVMM")
-    pipeline, reference = frames.nvmm(SIZE, COUNT), frames.host(SIZE, COUNT)
-    try:
-        return judge(frames.tally(frames.play(pipeline), frames.play(reference)), COUNT)
-    finally:
-        pipeline.close()
-        reference.close()
+    return judge(frames.through_nvmm(SIZE, COUNT), COUNT)
 
 
 def judge(seen: Tally, count: int) -> Result:
