@@ -44,7 +44,6 @@ class Target(NamedTuple):
     """`devices`: patterns under the root. Those that are `may` need not be there, but must be ours when they are."""
 
     profiles: tuple[str, ...]  # capture profiles that make a configuration one for this target
-    backends: tuple[str, ...]
     elements: tuple[Need, ...]
     libraries: tuple[Need, ...]
     modules: tuple[Need, ...]
@@ -59,10 +58,10 @@ def _apt(packages: str, **other: str) -> dict[str, str]:
 _BINDINGS = {"jp6": "pip install 'endoedge[cuda12]'", "": "pip install 'endoedge[cuda13]'"}
 _TENSORRT = {"": "apt install python3-libnvinfer, and a venv made with --system-site-packages"}
 _DRIVER = {"": "install NVIDIA's driver: apt install nvidia-driver libcuda1 (Debian), ubuntu-drivers install (Ubuntu)"}
+GPU_INFER = {"backend": ("tensorrt",), "provider": ("cuda", "tensorrt")}  # what [infer] says for a GPU of any kind
 TARGETS: dict[str, Target] = {
     JETSON: Target(
         profiles=("jetson-orin", "jetson-mapped", "jetson"),
-        backends=("tensorrt",),
         elements=(
             Need("nvvidconv", _apt("nvidia-l4t-gstreamer")),
             Need("v4l2src", _apt("gstreamer1.0-plugins-good")),
@@ -78,7 +77,6 @@ TARGETS: dict[str, Target] = {
     ),
     X86: Target(
         profiles=("x86-cuda",),
-        backends=(),
         elements=tuple(
             Need(name, _apt("gstreamer1.0-plugins-bad (1.22 or later)"))
             for name in ("cudaupload", "cudaconvertscale", "cudadownload")
@@ -128,7 +126,8 @@ def rows(site: SiteConfig, probe: Probe | None = None) -> list[Row]:
     """The target, what it lacks, and how the board is."""
     probe = probe or Probe()
     reading = board.open(probe.root).read()
-    here, asked = target_of(probe.root, reading), wanted(site)
+    here = target_of(probe.root, reading)
+    asked = wanted(site, here)
     told = [_target(here, asked, reading)]
     if here in TARGETS:
         told += _lacks(here, asked == here, _generation(reading), probe)
@@ -144,11 +143,14 @@ def target_of(root: Path, reading: BoardReading) -> str:
     return CPU
 
 
-def wanted(site: SiteConfig) -> str:
-    """The target that a configuration is for."""
-    for name, target in TARGETS.items():
-        if site.capture.get("profile") in target.profiles or site.infer.get("backend") in target.backends:
-            return name
+def wanted(site: SiteConfig, here: str) -> str:
+    """The target that a configuration is for. One that wants just any GPU is for the one that is `here`."""
+    profile = site.capture.get("profile")
+    named = next((name for name, target in TARGETS.items() if profile in target.profiles), None)
+    if named is not None:
+        return named
+    if any(site.infer.get(key) in values for key, values in GPU_INFER.items()):
+        return here if here in TARGETS else JETSON
     return CPU
 
 

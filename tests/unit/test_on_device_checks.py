@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -17,10 +15,10 @@ import pytest
 from edge import board
 from edge.cli.targets import Row
 from edge.errors import CaptureError, EdgeError
-from edge.types import BoardReading, SignalState, Zone
+from edge.types import BoardReading, Zone
 from tests.support import board_trees
-from tools.on_device import ORDER, Context, Done, NotHereError, Options, Result, code, frames
-from tools.on_device.checks import egl, engine, graphs, install, latency, nvmm, soak, thermals, vic_sync
+from tools.on_device import ORDER, Context, Done, NotHereError, Options, Result, frames
+from tools.on_device.checks import egl, engine, graphs, install, nvmm, soak, thermals, vic_sync
 from tools.on_device.checks.egl import Display
 from tools.on_device.checks.graphs import Rotation
 from tools.on_device.frames import Seen, Tally, compare
@@ -323,169 +321,6 @@ def test_an_audit_that_says_nothing(done: Done, said: str) -> None:
     result = engine.judge({}, done)
     assert result.outcome == "failed"
     assert said in result.said
-
-
-# --------------------------------------------------------------------------------------------- latency
-
-
-@pytest.mark.parametrize("number", [0, 1, 0b1010101010101010, code.MOST - 1])
-@pytest.mark.parametrize("size", [(256, 256), (64, 36), (1920, 1080)])
-def test_a_number_is_read_from_what_a_capture_makes_of_it(number: int, size: tuple[int, int]) -> None:
-    """Scaled, blurred, in limited range."""
-    picture = cv2.resize(code.draw(number, (1280, 720)), size, interpolation=cv2.INTER_AREA)
-    picture = cv2.GaussianBlur(picture, (0, 0), size[0] / 200)
-    assert code.read((picture * (219 / 255) + 16).astype(np.uint8)) == number
-
-
-def test_what_is_no_number() -> None:
-    rng = np.random.default_rng(1)
-    assert code.read(np.zeros((64, 64, 4), np.uint8)) is None
-    assert code.read(np.full((64, 64, 4), 128, np.uint8)) is None
-    assert code.read(rng.integers(0, 256, (64, 64, 4), np.uint8)) is None
-    torn = np.concatenate([code.draw(0x1234, (64, 64))[:32], code.draw(0x4321, (64, 64))[32:]])
-    assert code.read(torn) is None
-
-
-class Loop:
-    """A cable with a delay: what is painted comes back `delay_s` later, small. Its clock runs as it is looked at."""
-
-    def __init__(self, delay_s: float, lost: int = 0) -> None:
-        self.now_s, self._delay_s, self._lost = 0.0, delay_s, lost
-        self._painted: list[tuple[float, Any]] = []
-
-    def clock(self) -> float:
-        self.now_s += 0.0005
-        return self.now_s
-
-    def paint(self, picture: Any) -> None:
-        if not self._lost or len(self._painted) % self._lost:
-            self._painted.append((self.now_s, cv2.resize(picture, (64, 64))))
-        else:
-            self._painted.append((math.inf, None))
-
-    def pull(self) -> Any:
-        self.now_s += 0.002
-        back = [picture for at_s, picture in self._painted if at_s + self._delay_s <= self.now_s]
-        return back[-1] if back else None
-
-
-def measured(loop: Loop) -> latency.Seen:
-    return latency.measure(loop.paint, loop.pull, loop.clock, seconds=2.0)
-
-
-def test_the_delay_of_the_loop_is_what_is_measured() -> None:
-    result = latency.judge(measured(Loop(delay_s=0.080)))
-    assert result.outcome == "passed"
-    assert result.figures["p50 ms"] == pytest.approx(81, abs=3)
-    assert result.figures["shown"] == 40
-
-
-def test_numbers_that_do_not_come_back() -> None:
-    result = latency.judge(measured(Loop(delay_s=0.02, lost=2)))
-    assert (result.outcome, result.said) == ("failed", "only 20 of 40 numbers came back")
-    assert latency.judge(measured(Loop(delay_s=10.0))).said.startswith("none of 40 numbers came back")
-    assert latency.judge(latency.Seen(3, [1.0, 1.0, 1.0], 1)).said == "1 numbers came after a later one"
-
-
-def test_latency_needs_a_loop_and_a_screen(nano: BoardReading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(NotHereError, match="needs --loop DEVICE"):
-        latency.run(context(tmp_path, nano))
-    with pytest.raises(NotHereError, match="needs a desktop session"):
-        latency.run(context(tmp_path, nano, loop="/dev/video0"))
-
-
-# ------------------------------------------------------------------------------------------------ soak
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[soak.Sample], Path]:
-    """The real core on the real model for four seconds, on a processor."""
-    folder = tmp_path_factory.mktemp("soak")
-    return soak.play(context(folder), "onnx", 4.0, (320, 240), fps=5), folder
-
-
-@pytest.fixture
-def good(real: tuple[list[soak.Sample], Path]) -> list[soak.Sample]:
-    """Those samples, made good whatever this machine was busy with meanwhile, and many."""
-    first = real[0][0]
-    board_said = BoardReading(
-        kind="jetson",
-        read_ns=0,
-        zones={"gpu": Zone(temperature_c=60.0, limit_c=99.0)},
-        power_w={"VDD_IN": 14.0},
-    )
-    samples = []
-    for second in range(40):
-        source = msgspec.structs.replace(first.status.source, frames=60 * second, dropped=0, host_copies=0)
-        said = msgspec.structs.replace(
-            first.status, source=source, board=board_said, updated_ns=second, state=SignalState.LIVE, effort="full"
-        )
-        samples.append(soak.Sample(at_s=float(second), rss_bytes=2**28, status=said))
-    return samples
-
-
-def test_a_real_soak_leaves_its_samples(real: tuple[list[soak.Sample], Path]) -> None:
-    samples, folder = real
-    assert len(samples) >= 2
-    assert samples[-1].at_s - samples[0].at_s >= 2
-    assert samples[-1].status.source.frames > samples[0].status.source.frames
-    assert samples[-1].status.model.backend == "onnx"
-    lines = (folder / "soak.jsonl").read_bytes().splitlines()
-    assert [msgspec.json.decode(line, type=soak.Sample) for line in lines] == samples
-    assert soak.judge(samples).figures["frames"] > 0
-
-
-def test_a_good_soak(good: list[soak.Sample]) -> None:
-    result = soak.judge(good)
-    assert (result.outcome, result.said) == ("passed", "2340 frames in 39 s, none amiss")
-    assert result.figures["fps"] == 60.0
-    assert result.figures["least room"] == "gpu 39.0 C"
-    assert result.figures["VDD_IN mean W"] == 14.0
-
-
-def spoilt(samples: list[soak.Sample], what: str) -> list[soak.Sample]:
-    def change(sample: soak.Sample, **changes: Any) -> soak.Sample:
-        return msgspec.structs.replace(sample, status=msgspec.structs.replace(sample.status, **changes))
-
-    last = samples[-1]
-    source = last.status.source
-    assert last.status.board is not None
-    return {
-        "stands": [*samples, *(msgspec.structs.replace(last, at_s=40.0 + n) for n in range(4))],
-        "state": [*samples[:20], change(samples[20], state=SignalState.NO_SIGNAL), *samples[21:]],
-        "fault": [*samples[:20], change(samples[20], fault="disk full"), *samples[21:]],
-        "effort": [*samples[:20], change(samples[20], effort="half"), *samples[21:]],
-        "held": [
-            *samples[:20],
-            change(samples[20], board=msgspec.structs.replace(last.status.board, throttled=("gpu",))),
-            *samples[21:],
-        ],
-        "dropped": [*samples[:-1], change(last, source=msgspec.structs.replace(source, dropped=100))],
-        "memory": [*samples[:-1], msgspec.structs.replace(last, rss_bytes=2**28 + 2**25)],
-        "copies": [*samples[:-1], change(last, source=msgspec.structs.replace(source, host_copies=1))],
-        "none": samples[:1],
-    }[what]
-
-
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("stands", "the status file stands still"),
-        ("state", "states were live, no_signal"),
-        ("fault", "faults: disk full"),
-        ("effort", "the effort fell to half"),
-        ("held", "held back: gpu"),
-        ("dropped", "100 of 2440 frames dropped"),
-        ("memory", "memory grew by 12.5% after it had settled"),
-        ("copies", "1 pictures were copied"),
-        ("none", "the core did not come up, or ended at once; see soak-core.log"),
-    ],
-)
-def test_what_a_soak_may_not_show(good: list[soak.Sample], what: str, said: str) -> None:
-    result = soak.judge(spoilt(good, what))
-    assert (result.outcome, result.said) == ("failed", said)
 
 
 def test_results_are_read_as_they_were_written() -> None:

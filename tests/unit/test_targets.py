@@ -164,6 +164,10 @@ def test_profiles_and_backends_are_those_that_exist() -> None:
     backends = set(config.part_names("edge.infer"))
     if "jetson-orin" not in known or "tensorrt" not in backends:
         pytest.skip("the GPU's profiles and backend are not in this checkout")
-    for target in targets.TARGETS.values():
-        assert set(target.profiles) <= known
-        assert set(target.backends) <= backends
+    assert {profile for target in targets.TARGETS.values() for profile in target.profiles} <= known
+    assert set(targets.GPU_INFER["backend"]) <= backends
+
+
+def test_tensorrt_on_a_pc_is_for_that_pc(tmp_path: Path) -> None:
+    machine(tmp_path, "x86-cuda")
+    assert targets.rows(site(backend="tensorrt"), probe(tmp_path))[0] == Row("target", True, "an NVIDIA GPU is here")

@@ -24,6 +24,7 @@ START_WITHIN_S = 60.0
 SETTLED = 0.25  # share of the time after which memory may not grow any more
 GROWTH = 0.05  # of the memory at that time
 DROPPED = 0.01  # share of the frames
+COPIES = ("host_copies", "d2h")  # counters of the source that stay 0 where frames stay on the GPU
 STANDS = 4  # samples without a new status: the core hangs
 
 
@@ -86,6 +87,8 @@ def judge(samples: Sequence[Sample]) -> Result:
     stale = len(samples) > STANDS and len({sample.status.updated_ns for sample in samples[-STANDS:]}) == 1
     efforts = sorted({sample.status.effort for sample in samples})
     held = sorted({part for sample in samples if sample.status.board for part in sample.status.board.throttled})
+    counts = msgspec.to_builtins(last.status.source)
+    copies = {name: counts[name] for name in COPIES if counts.get(name)}
     faults = sorted({sample.status.fault for sample in samples} - {""})
     states = sorted({sample.status.state.value for sample in samples})
     wrong = {
@@ -96,7 +99,7 @@ def judge(samples: Sequence[Sample]) -> Result:
         f"held back: {', '.join(held)}": bool(held),
         f"{dropped} of {frames + dropped} frames dropped": dropped > DROPPED * (frames + dropped),
         f"memory grew by {growth:.1%} after it had settled": growth > GROWTH,
-        f"{last.status.source.host_copies} pictures were copied": last.status.source.host_copies > 0,
+        f"pictures were copied: {copies}": bool(copies),
     }
     figures: dict[str, Any] = {
         "seconds": round(seconds),
