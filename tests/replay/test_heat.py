@@ -16,23 +16,41 @@ from edge.decide import ladder
 from edge.outbox import OutboxReader
 from edge.status import CoreStatus
 from edge.types import EffortChanged, Message
-from tests.support import board_trees, classes, models
+from tests.support import board_trees, classes, clips, models
 
 WITHIN_S = 60.0
 TEMPERATURE = "sys/class/hwmon/hwmon1/temp1_input"  # its limit is 80 C
 
+SITE = """
+device = "box"
+pipeline = "colonoscopy"
+run_dir = "."
+models_dir = "models"
+pipelines_dir = "pipelines"
+[capture]
+source = "file"
+path = "clip.mkv"
+rate = "max"
+loop = true
+field = "whole"
+[outbox]
+path = "outbox.db"
+[uplink]
+host = "127.0.0.1"
+"""
+
 
 def site(folder: Path) -> assemble.Site:
-    """A live feed of snow, the little model with two more heads, and a pipeline that asks them."""
+    """A clip without end, the little model with two more heads, and a pipeline that asks them.
+
+    As fast as it goes: so the heat is the ladder's only reason, however busy this machine is.
+    """
+    clips.encode(clips.with_field(50, polyp_from=10, polyp_to=40), folder / "clip.mkv")
     classes.build(folder / "models" / models.NAME)
     (folder / "pipelines").mkdir()
     pipeline = models.tables() + classes.TABLES
     (folder / "pipelines" / "colonoscopy.toml").write_text(pipeline, encoding="utf-8")
-    (folder / "endoedge.toml").write_text(
-        'device = "box"\npipeline = "colonoscopy"\nrun_dir = "."\nmodels_dir = "models"\npipelines_dir = "pipelines"\n'
-        '[capture]\nsource = "test"\nfield = "whole"\n[outbox]\npath = "outbox.db"\n[uplink]\nhost = "127.0.0.1"\n',
-        encoding="utf-8",
-    )
+    (folder / "endoedge.toml").write_text(SITE, encoding="utf-8")
     return assemble.load_site(folder / "endoedge.toml")
 
 
@@ -67,8 +85,7 @@ def test_heads_go_and_come_back_with_the_heat(tmp_path: Path, monkeypatch: pytes
             assert cool.board is not None
             assert cool.board.zones["Package id 0"].temperature_c == 44.0
             heat(root, 78)
-            hot = wait(box, lambda said: said.effort == "quarter" and not said.classes and said.fps > 0, core)
-            assert hot.source.spared > 0
+            wait(box, lambda said: said.effort == "quarter" and not said.classes and said.source.spared > 0, core)
             heat(root, 50)
             wait(box, lambda said: said.effort == "full" and bool(said.classes), core)
         finally:

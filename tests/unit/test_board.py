@@ -169,7 +169,7 @@ def files(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10**6), content=st.binary(max_size=40), gone=st.booleans())
 def test_no_content_of_any_file_breaks_the_reader(anywhere: Path, place: int, content: bytes, gone: bool) -> None:
     """One file at a time says anything, or is not there."""
