@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from edge.record.spool import SpoolStatus
-from edge.types import SignalState, SourceStats, Struct
+from edge.types import BoardReading, SignalState, SourceStats, Struct
 
 EVERY_NS = 1_000_000_000
 
@@ -54,6 +54,8 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     waiting: int  # events that could not be committed yet
     fault: str  # why, or ""
     spool: SpoolStatus | None = None  # key frames and clips; None where none are kept
+    effort: str = "full"  # the rung of the degradation ladder
+    board: BoardReading | None = None  # None before the first reading, and when the newest is stale
     finished: bool = False  # the source ended and everything was committed
 
 

@@ -111,7 +111,8 @@ class SourceStats(Struct, frozen=True, kw_only=True):
     """Counters of a source since it was opened."""
 
     frames: int = 0  # handed out
-    dropped: int = 0  # decoded, but replaced by a newer one before the loop asked
+    dropped: int = 0  # decoded, but replaced by a newer one before the loop asked, or let go to spare the board
+    spared: int = 0  # of the dropped, those let go because the degradation ladder says so
     repeated: int = 0  # the picture before it once more, to the bit: seen, never handed out
     withheld: int = 0  # pictures that came while the signal was not live, or were no live picture: never handed out
     host_copies: int = 0  # whole pictures copied by our own code (0 on a good day)
@@ -272,6 +273,44 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+# ----------------------------------------------------------------------------------------------- board
+
+
+class Zone(Struct, frozen=True, kw_only=True):
+    """One temperature sensor. None: it is switched off, or cannot be read; or it has no limit."""
+
+    temperature_c: float | None = None
+    limit_c: float | None = None  # from where on the board slows itself down
+
+
+class BoardReading(Struct, frozen=True, kw_only=True):
+    """What the machine says of itself at one moment. None: it does not say, or nothing that can be believed."""
+
+    kind: str  # "jetson", "pc": the file in `edge/board` that read it
+    read_ns: int  # CLOCK_MONOTONIC, when the reading was complete
+    model: str | None = None
+    release: str | None = None  # of Jetson Linux ("36.4.3"), or of the kernel
+    power_mode: str | None = None
+    zones: dict[str, Zone] = msgspec.field(default_factory=dict)
+    power_w: dict[str, float | None] = msgspec.field(default_factory=dict)  # by rail
+    gpu_load: float | None = None  # 0..1
+    clocks_mhz: dict[str, float | None] = msgspec.field(default_factory=dict)
+    fan: float | None = None  # 0..1 of what drives it
+    fan_rpm: float | None = None
+    throttled: tuple[str, ...] = ()  # what the hardware holds back now: "cpu", "gpu", "under-voltage"
+    throttle_events: dict[str, int] = msgspec.field(default_factory=dict)  # since the machine started
+    problems: tuple[str, ...] = ()  # files that are there and say nothing that can be believed
+
+    def nearest(self) -> tuple[str, float] | None:
+        """The zone that is nearest to its limit, and how many degrees are left. None: no zone says both."""
+        rooms = {
+            name: zone.limit_c - zone.temperature_c
+            for name, zone in self.zones.items()
+            if zone.limit_c is not None and zone.temperature_c is not None
+        }
+        return min(rooms.items(), key=lambda room: room[1], default=None)
+
+
 # ------------------------------------------------------------------------------------- heads and decide
 
 
@@ -325,6 +364,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     detections: tuple[Detection, ...] = ()
     classifications: tuple[Classification, ...] = ()  # one a head at most
     quality: Quality | None = None
+    spared: bool = False  # the heads that judge whole pictures were not asked, to spare the board
 
 
 class Priority(str, enum.Enum):
@@ -428,8 +468,18 @@ class ViewChanged(Struct, frozen=True, kw_only=True, tag="view"):
     reason: str = ""
 
 
+class EffortChanged(Struct, frozen=True, kw_only=True, tag="effort"):
+    """The box does less because it is hot, slowed down by its own hardware, or too slow for the feed; or more again."""
+
+    effort: str  # a rung of `edge/decide/ladder.py`: "full", "sparse", "regions", "half", "quarter"
+    previous: str
+    reason: str  # "gpu-thermal 4.0 C below its limit"
+    captured_ns: int
+    media_ns: int
+
+
 ProcedureEvent = ProcedureStarted | LandmarkReached | FindingEnded | Judged | ProcedureEnded
-Event = Alert | AlertCleared | ProcedureEvent | SignalChanged | ViewChanged
+Event = Alert | AlertCleared | ProcedureEvent | SignalChanged | ViewChanged | EffortChanged
 
 
 class Message(Struct, frozen=True, kw_only=True):

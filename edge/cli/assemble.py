@@ -9,13 +9,18 @@ from pathlib import Path
 import msgspec
 from ulid import ULID
 
-from edge import config, model, paths
+from edge import board, config, model, paths
+from edge.board.watch import Watch
+from edge.capture.thinned import Thinned
+from edge.cli.governor import Governor
 from edge.config import PipelineConfig, SiteConfig
 from edge.decide.config import RulesConfig
+from edge.decide.ladder import Ladder
 from edge.decide.rules import Rules
 from edge.errors import ConfigError, EdgeError
 from edge.heads import Heads, open_all
 from edge.outbox import Outbox
+from edge.timing import Stages
 from edge.types import Backend, Manifest, Model, Precision, RecordingSource, Struct
 from edge.uplink.config import UplinkConfig
 
@@ -120,8 +125,16 @@ def open_source(site: Site, size: tuple[int, int]) -> RecordingSource:
     return source
 
 
-def open_rules(site: Site) -> Rules:
-    return Rules(site.rules, run_id=str(ULID()))
+def open_rules(site: Site, ladder: Ladder | None = None) -> Rules:
+    return Rules(site.rules, run_id=str(ULID()), ladder=ladder)
+
+
+def open_governor(
+    site: Site, ladder: Ladder, heads: Heads, source: Thinned, stages: Stages, root: Path = Path("/")
+) -> Governor:
+    """Begins to read the board whose files are under `root`."""
+    keeps_time = site.config.capture.get("rate") != "max"
+    return Governor(ladder, Watch(board.open(root)), heads, source, stages, keeps_time=keeps_time)
 
 
 def open_outbox(site: Site) -> Outbox:

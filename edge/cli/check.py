@@ -1,4 +1,4 @@
-"""Prove that this box can work before it has to: configuration, model, GStreamer, a frame, the broker, the outbox."""
+"""Prove that this box can work before it has to: configuration, machine, model, GStreamer, a frame, broker, outbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -16,8 +15,9 @@ from rich.table import Table
 
 from edge import golden, status
 from edge.capture import gst
-from edge.cli import assemble
+from edge.cli import assemble, targets
 from edge.cli.assemble import Site
+from edge.cli.targets import Row
 from edge.errors import CaptureError, ConfigError, EdgeError, UplinkError
 from edge.outbox import Outbox
 from edge.status import CoreStatus
@@ -48,13 +48,6 @@ LIVE_WITHIN_S = 12.0  # a search for the field that finds nothing says so after 
 RUNNING_NS = 5_000_000_000  # a status that was written so lately is of a running core
 
 
-class Row(NamedTuple):
-    what: str
-    good: bool
-    found: str  # what there is, or what is wrong
-    mend: str = ""
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", type=Path, default=Path("/etc/endoedge/endoedge.toml"), metavar="FILE")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
@@ -78,6 +71,7 @@ def check(file: Path) -> list[Row]:
     except ConfigError as exc:
         return [*rows, Row("configuration", False, str(exc), "mend the named key")]
     rows.append(Row("configuration", True, f"{file}, pipeline {site.pipeline.name}"))
+    rows += targets.rows(site.config)
     loaded, model_rows = _model(site)
     rows += model_rows
     if loaded is not None:

@@ -66,7 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """0 when the window was closed or somebody asked to stop."""
     run_dir = options.config.resolve().parent / config.decode_toml(options.config, SiteConfig).run_dir
-    sink = _sink(options.sink, options.fullscreen)
+    sink = chain_of(options.sink, options.fullscreen)
     listener = wire.Listener(run_dir / wire.NAME)
     try:
         screen = gst.Screen(sink, (drawing.WIDTH, drawing.HEIGHT), "EndoEdge display")
@@ -88,7 +88,7 @@ def _until_told(listener: wire.Listener, screen: gst.Screen) -> None:
     window.run(listener, screen, stop.is_set)
 
 
-def _sink(name: str, fullscreen: bool) -> str:
+def chain_of(name: str, fullscreen: bool) -> str:
     """A checked description for `gst.Screen`."""
     if name.startswith("png:"):
         sink = _snapshots(Path(name[4:]).resolve())

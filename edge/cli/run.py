@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge import __version__, core, status
+from edge.capture.thinned import Thinned
 from edge.cli import assemble, processes
 from edge.cli.assemble import Site
+from edge.cli.governor import Governor
 from edge.cli.witnesses import Witnesses
+from edge.decide.ladder import Ladder
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
@@ -67,23 +70,29 @@ def run_uplink(site: Site, stop: threading.Event) -> int:
     return 0
 
 
-def run_core(site: Site, stop: threading.Event) -> int:
-    """The eyes. 0 when the source ended or somebody asked to stop; 1 when it broke (after committing everything)."""
+def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
+    """The eyes. 0 when the source ended or somebody asked to stop; 1 when it broke (after committing everything).
+
+    `root`: where the board's own files are.
+    """
     loaded = assemble.load_model(site)
     backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
-    source = assemble.open_source(site, loaded.size)
-    rules = assemble.open_rules(site)
+    source = Thinned(assemble.open_source(site, loaded.size))
+    ladder = Ladder()
+    rules = assemble.open_rules(site, ladder)
     witnesses = Witnesses(site, source, rules)
     stages = Stages(core.STAGES)
-    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses)
+    governor = assemble.open_governor(site, ladder, heads, source, stages, root)
+    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor)
     settle()
     try:
         last = core.run(source, backend, heads, rules, ledger, stages, reporter, stop.is_set)
         safe = ledger.flush()
         reporter.write(last, finished=safe)
     finally:
+        governor.close()
         witnesses.close()
         source.close()
         backend.close()
@@ -107,9 +116,10 @@ class Reporter:
         ledger: Ledger,
         stages: Stages,
         witnesses: Witnesses | None = None,
+        governor: Governor | None = None,
     ) -> None:
         self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
-        self._witnesses = witnesses
+        self._witnesses, self._governor = witnesses, governor
         manifest = loaded.manifest
         self._model = ModelStatus(
             name=manifest.name,
@@ -129,6 +139,8 @@ class Reporter:
                 self._landmarks = []
             elif isinstance(event, LandmarkReached):
                 self._landmarks.append(event.kind)
+        if self._governor is not None:
+            self._governor.hear(events)
         if self._witnesses is not None:
             self._witnesses.hear(moment, events)
         if self._every.due():
@@ -172,6 +184,8 @@ class Reporter:
             waiting=self._ledger.waiting,
             fault=self._ledger.fault,
             spool=self._witnesses.spool if self._witnesses else None,
+            effort=self._governor.effort if self._governor else "full",
+            board=self._governor.board if self._governor else None,
             finished=finished,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.types import Alert, Event, Judged, LandmarkReached
+from edge.types import Alert, EffortChanged, Event, Judged, LandmarkReached
 
 DETAILS = ("kind", "label", "state", "view", "track", "findings")  # of events that have no sentence of their own
 
@@ -15,6 +15,8 @@ def say(event: Event) -> str:
             f"{event.kind} reached at {event.first_seen_ns / 1e9:.1f} s,"
             f" {event.after_ns / 1e9:.1f} s after the procedure began (best score {event.best_score:.2f})"
         )
+    if isinstance(event, EffortChanged):
+        return f"effort {event.effort}, was {event.previous}: {event.reason}"
     if isinstance(event, Judged):
         return f"{event.kind}: {_verdict(event)}"
     details = [

@@ -1,8 +1,8 @@
-"""Everything that follows from one frame, in one place: signal, view, procedure, landmarks, tracks, alerts.
+"""Everything that follows from one frame, in one place: effort, signal, view, procedure, landmarks, tracks, alerts.
 
-The events of one step come in this order: SignalChanged, ViewChanged, ProcedureStarted, LandmarkReached, FindingEnded
-(by track), AlertCleared and Alert (each in the table's order, by track), Judged, ProcedureEnded. What ends a procedure
-closes all that was open in it first: FindingEnded, AlertCleared, Judged, ProcedureEnded.
+The events of one step come in this order: EffortChanged, SignalChanged, ViewChanged, ProcedureStarted, LandmarkReached,
+FindingEnded (by track), AlertCleared and Alert (each in the table's order, by track), Judged, ProcedureEnded. What ends
+a procedure closes all that was open in it first: FindingEnded, AlertCleared, Judged, ProcedureEnded.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from edge.decide.alerts import Alerts, Situation
 from edge.decide.config import RulesConfig
 from edge.decide.judgements import Judgements
+from edge.decide.ladder import Ladder
 from edge.decide.landmarks import Landmarks
 from edge.decide.moment import MediaTime, Moment
 from edge.decide.procedure import Procedure
@@ -35,9 +36,13 @@ from edge.types import (
 class Rules:
     """Pure: equal inputs give equal events. Used from one thread."""
 
-    def __init__(self, config: RulesConfig, run_id: str) -> None:
-        """`run_id` begins every procedure's id; it must differ between runs for those ids to differ."""
+    def __init__(self, config: RulesConfig, run_id: str, ladder: Ladder | None = None) -> None:
+        """`run_id` begins every procedure's id; it must differ between runs for those ids to differ.
+
+        `ladder`: of a box that spares its board; None analyses everything, whatever it takes.
+        """
         self._time = MediaTime()
+        self._ladder = ladder
         self._signal = Signal()
         self._view = ViewGate(config.view)
         self._procedure = Procedure(config.procedure, run_id)
@@ -50,6 +55,7 @@ class Rules:
         """One frame, or word that there is none. A gap in state LIVE (a late frame) only lets time pass."""
         at = self._time.at(item.media_ns, item.captured_ns)
         events: list[Event] = []
+        events += _some(self._ladder.step(at) if self._ladder else None)
         events += _some(self._step_signal(at, item))
         events += _some(self._step_view(at, item))
         events += _some(self._step_procedure(at))
@@ -96,8 +102,9 @@ class Rules:
         return self._procedure.step(at, present=present, since_ns=since_ns, in_doubt=view.in_body != present)
 
     def _step_classes(self, at: Moment, item: Findings | Gap) -> list[LandmarkReached]:
-        """What is said of whole pictures counts in good views of a procedure, and nowhere else."""
-        if isinstance(item, Gap) or not self._procedure.id or not self._view.good:
+        """What is said of whole pictures counts in good views of a procedure, and nowhere else. Who was not asked has
+        not been unsure."""
+        if isinstance(item, Gap) or item.spared or not self._procedure.id or not self._view.good:
             return []
         self._judgements.step(item.classifications)
         return self._landmarks.step(

@@ -48,6 +48,14 @@ class Heads:
 
     def __init__(self, heads: Sequence[Head]) -> None:
         self._heads = tuple(heads)
+        # What finds regions, and what judges the view that they count in, is never spared; nor is the only purpose.
+        spare = any(head.fills == "detections" for head in heads)
+        self._primary = tuple(head for head in heads if not spare or head.fills != "classifications")
+        self._every, self._turn = 1, 0
+
+    def spare(self, every: int) -> None:
+        """From now on the heads that judge whole pictures are asked at every `every`-th frame; at none for 0."""
+        self._every, self._turn = every, 0
 
     def said(self, fills: str) -> dict[str, tuple[str, ...]]:
         """Head → labels, of the heads that fill this field of `Findings`: what rules may be about."""
@@ -62,7 +70,9 @@ class Heads:
         detections: list[Detection] = []
         classifications: list[Classification] = []
         quality = None
-        for head in self._heads:
+        self._turn += 1
+        asked = self._primary == self._heads or (self._every > 0 and self._turn % self._every == 0)
+        for head in self._heads if asked else self._primary:
             found = head.decode(outputs, frame.field)
             if isinstance(found, Quality):
                 quality = found
@@ -79,6 +89,7 @@ class Heads:
             detections=tuple(detections),
             classifications=tuple(classifications),
             quality=quality,
+            spared=not asked,
         )
 
 

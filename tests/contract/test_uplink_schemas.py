@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 from edge.types import (
     Alert,
     AlertCleared,
+    EffortChanged,
     Event,
     FindingEnded,
     Judged,
@@ -66,6 +67,7 @@ EVENTS: list[Event] = [
     ProcedureEnded(procedure="p", captured_ns=1, media_ns=1, duration_ns=5, findings=0),
     SignalChanged(state=SignalState.LIVE, previous=SignalState.STARTING, captured_ns=1, media_ns=1),
     ViewChanged(view=View.GOOD, previous=View.POOR, captured_ns=1, media_ns=1),
+    EffortChanged(effort="half", previous="regions", reason="hot", captured_ns=1, media_ns=1),
 ]
 STATUS = UplinkStatus(
     device="b",

@@ -11,6 +11,7 @@ from edge import config
 from edge.cli import COMMANDS
 from edge.config import SiteConfig
 from edge.uplink.config import UplinkConfig
+from tools import on_device
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +24,10 @@ def test_the_example_is_a_valid_site_configuration() -> None:
     config.part("edge.infer", site.infer, "backend", str(file), "infer")
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "docs/on-device.md", "calibration/README.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "ARCHITECTURE.md", "docs/on-device.md", "docs/jetson.md", "docs/board.md", "calibration/README.md"],
+)
 def test_named_files_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:edge|tools|docs|tests|pipelines|calibration|models)/[\w./-]+\.\w+)`", text))
@@ -40,3 +44,8 @@ def test_named_files_exist(name: str) -> None:
 def test_the_readme_names_every_command() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [command for command in COMMANDS if f"endoedge {command}" not in text] == []
+
+
+def test_the_on_device_page_names_every_check() -> None:
+    text = (ROOT / "docs" / "on-device.md").read_text(encoding="utf-8")
+    assert [check for check in on_device.ORDER if f"| `{check}` |" not in text] == []

@@ -18,6 +18,7 @@ from edge.timing import Stages
 from edge.types import (
     Alert,
     Classification,
+    EffortChanged,
     Event,
     Findings,
     Judged,
@@ -64,6 +65,10 @@ def judged(label: str, **shares: float) -> Judged:
             "ALERT high: Possible polyp 1",
         ),
         (ViewChanged(view=View.POOR, previous=View.GOOD, captured_ns=1, media_ns=1), "view view poor"),
+        (
+            EffortChanged(effort="half", previous="regions", reason="cpu hot", captured_ns=1, media_ns=1),
+            "effort half, was regions: cpu hot",
+        ),
         (
             ProcedureEnded(procedure="p", captured_ns=1, media_ns=1, duration_ns=1, findings=2),
             "procedure_ended findings 2",
