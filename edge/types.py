@@ -169,8 +169,9 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
 
 
-Precision = Literal["int8", "int8_trt", "fp32"]
-"""A model's files: uint8 activations (ONNX Runtime), int8 with zero point 0 (TensorRT), the float reference."""
+Precision = Literal["int8", "int8_trt", "fp16_trt", "fp32"]
+"""A model's files: uint8 activations (ONNX Runtime), int8 with zero point 0 (TensorRT), float16 by casts (TensorRT,
+for GPUs on which 8 bits are not faster), the float reference."""
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):

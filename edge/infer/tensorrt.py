@@ -1,0 +1,295 @@
+"""TensorRT 10.3 to 11.4 by one code path: the Jetson's backend. The only file that imports `tensorrt`, when chosen.
+
+The engine reads the frame where the capture hardware put it (`__cuda_array_interface__`) and writes its outputs into
+page-locked memory that the host reads in place. A buffer of the capture's rotating pool that comes again is served by
+a CUDA graph of its own. Engines are built by `endoedge model build`, never here: that takes minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import GpuError, InferenceError
+from edge.infer import trt_build
+from edge.infer.engine_store import EngineStore, Key
+from edge.infer.trt_build import Built, Progress
+from edge.memory import gpu
+from edge.memory.host import address
+from edge.types import Model, TensorSpec
+
+GRAPHS = 16  # the capture's pool has 8 buffers; twice that, and it was rebuilt in between
+POWER_MODE = Path("/var/lib/nvpmodel/status")  # "pmode:0002": an engine is tuned to the clocks it was built at
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64"}
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[infer]` with `backend = "tensorrt"`. `precision`: which of the model's files; see `endoedge model audit`."""
+
+    cache_dir: str = "/var/lib/endoedge/engines"
+    cache_mib: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 1024
+    workspace_mib: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 1024
+    device: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
+    precision: Literal["int8_trt", "fp16_trt", "fp32"] = "int8_trt"
+
+
+def open(config: Config, model: Model) -> TensorRTBackend:
+    """With the engine that `endoedge model build` made for this model, GPU and TensorRT.
+
+    Raises InferenceError: no TensorRT, no GPU, no engine (and how to make one), or one that does not fit.
+    """
+    device = open_device(config)
+    try:
+        engine = store(config).load(key(device, model))
+        return TensorRTBackend(device, model, engine.plan)
+    except BaseException:
+        device.close()
+        raise
+
+
+def load() -> Any:
+    """The module `tensorrt`. Raises InferenceError that says where it comes from."""
+    try:
+        import tensorrt
+    except (ImportError, OSError) as exc:
+        hint = "on a Jetson: apt install python3-libnvinfer, and a venv with --system-site-packages"
+        raise InferenceError(f"TensorRT's Python bindings cannot be imported ({exc}): {hint}") from exc
+    return tensorrt
+
+
+def store(config: Config) -> EngineStore:
+    return EngineStore(Path(config.cache_dir), config.cache_mib * 2**20)
+
+
+def open_device(config: Config) -> gpu.Device:
+    with _as_inference_error(f"GPU {config.device}"):
+        return gpu.Device.open(config.device)
+
+
+def key(device: gpu.Device, model: Model, power_mode: Path = POWER_MODE) -> Key:
+    """What an engine for this model on this machine is kept under."""
+    try:
+        mode = power_mode.read_text(encoding="ascii", errors="replace").split()[0]
+    except (OSError, IndexError):
+        mode = "fixed"
+    major, minor = device.compute_capability
+    return Key(
+        model_sha256=model.sha256,
+        precision=model.precision,
+        tensorrt=load().__version__,
+        gpu=f"{device.name} sm{major}{minor}",
+        power_mode=mode,
+    )
+
+
+def build(config: Config, model: Model, timing_cache: bytes, progress: Callable[[Progress], bool]) -> Built:
+    """See `trt_build.build`. The device must be current in this thread."""
+    return trt_build.build(load(), model, config.workspace_mib * 2**20, timing_cache, progress)
+
+
+class TensorRTBackend:
+    """See `types.Backend`. Owner: one thread, in which the device is current. It owns `device` and closes it.
+
+    `host_copies`: frames copied by the processor; `h2d_copies`: frames sent to the GPU; `device_copies`: frames whose
+    rows lay apart, packed on the GPU. All three stay 0 for a frame that is contiguous in the GPU's memory.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, device: gpu.Device, model: Model, plan: bytes) -> None:
+        self.input = model.manifest.input
+        self.outputs = tuple(model.manifest.outputs)
+        self.host_copies = self.h2d_copies = self.device_copies = 0
+        self._device = device
+        self._path = model.path
+        self._trt = load()
+        self._log = trt_build.new_log(self._trt)
+        self._closers = contextlib.ExitStack()
+        self._graphs: OrderedDict[int, gpu.Graph | None] = OrderedDict()
+        self._graphs_work = True
+        self._context: Any = None
+        self._engine: Any = None
+        self._runtime: Any = None
+        with contextlib.ExitStack() as undo, _as_inference_error(self._path):
+            undo.callback(self._let_go)
+            self._engine = self._deserialised(plan)
+            self._check_tensors()
+            self._stream = self._kept(gpu.Stream())
+            self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise InferenceError(f"{self._path}: no execution context: {self._log.take()}")
+            self._memory = {spec.name: self._kept(gpu.Mapped(spec.shape, spec.dtype)) for spec in self.outputs}
+            self._results: dict[str, npt.NDArray[Any]] = {name: memory.array for name, memory in self._memory.items()}
+            # A host frame lands where the GPU reads fastest: in its own memory, or on a Jetson in the common one.
+            self._landing: gpu.Mapped | gpu.Linear = self._kept(
+                gpu.Mapped(self.input.shape, np.uint8)
+                if device.integrated
+                else gpu.Linear(int(np.prod(self.input.shape)))
+            )
+            for name, memory in self._memory.items():
+                self._bind(name, memory.pointer)
+            self._run(self._landing.pointer)  # the first run sets things up: not in front of a patient
+            undo.pop_all()
+
+    def _kept(self, part: Any) -> Any:
+        self._closers.callback(part.close)
+        return part
+
+    def _deserialised(self, plan: bytes) -> Any:
+        try:
+            self._runtime = self._trt.Runtime(self._log)
+        except TypeError as exc:  # what pybind11 makes of a null pointer
+            raise InferenceError(f"TensorRT cannot start here: {self._log.take()}") from exc
+        engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise InferenceError(f"{self._path}: its engine cannot be loaded: {self._log.take()}")
+        return engine
+
+    def _check_tensors(self) -> None:
+        trt, engine = self._trt, self._engine
+        found: dict[str, tuple[Any, TensorSpec]] = {}
+        for place in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(place)
+            dtype = engine.get_tensor_dtype(name).name
+            shape = tuple(engine.get_tensor_shape(name))
+            found[name] = (
+                engine.get_tensor_mode(name),
+                TensorSpec(name=name, dtype=_DTYPES.get(dtype, dtype), shape=shape),
+            )
+        for wanted, mode in [(self.input, trt.TensorIOMode.INPUT)] + [
+            (output, trt.TensorIOMode.OUTPUT) for output in self.outputs
+        ]:
+            has = found.pop(wanted.name, None)
+            if has != (mode, wanted):
+                raise InferenceError(
+                    f"{self._path}: tensor {wanted.name} should be {wanted.dtype} {list(wanted.shape)}, "
+                    + (f"the engine has {has[1].dtype} {list(has[1].shape)}" if has else "the engine has none")
+                )
+        if found:
+            raise InferenceError(f"{self._path}: the engine has tensors the model has not: {', '.join(found)}")
+
+    def infer(self, image: Any) -> Mapping[str, npt.NDArray[Any]]:
+        """See `types.Backend.infer`. `image` has `__cuda_array_interface__`, or else `__array_interface__`.
+
+        When this returns, the GPU has read the frame: its lease may end. A frame that is not contiguous, or not in the
+        GPU's memory, is copied once and counted.
+        """
+        with _as_inference_error(self._path):
+            self._run(self._placed(image))
+        return self._results
+
+    def _placed(self, image: Any) -> int:
+        """The device address of the frame's packed pixels."""
+        there = getattr(image, "__cuda_array_interface__", None)
+        interface = there or image.__array_interface__
+        height, width, channels = self.input.shape[1:]
+        if tuple(interface["shape"]) != (height, width, channels) or interface["typestr"] != "|u1":
+            came = f"{tuple(interface['shape'])} {interface['typestr']}"
+            raise InferenceError(f"{self._path}: a frame of {came} came, {self.input.shape[1:]} |u1 was expected")
+        if there is None:
+            return self._landed(image)
+        if there.get("stream") is not None:  # whoever filled it may still be at it
+            gpu.call("cuStreamSynchronize", there["stream"])
+        pointer, strides = int(there["data"][0]), there.get("strides")
+        if strides in (None, (width * channels, channels, 1)):
+            return pointer
+        pitch, *within = strides
+        if within != [channels, 1]:
+            raise InferenceError(f"{self._path}: a frame with strides {strides} came, pixels of RGBA were expected")
+        self.device_copies += 1
+        gpu.copy_rows(self._landing.pointer, pointer, pitch, width * channels, height, self._stream)
+        return self._landing.pointer
+
+    def _landed(self, image: Any) -> int:
+        """A host frame, copied to where the GPU reads it."""
+        if isinstance(self._landing, gpu.Mapped):
+            self.host_copies += 1
+            self._landing.array[0] = np.asarray(image)
+        else:
+            packed = np.asarray(image)
+            if address(image) is None:
+                self.host_copies += 1
+                packed = np.ascontiguousarray(image)
+            self.h2d_copies += 1
+            gpu.copy_to_device(self._landing.pointer, packed, self._stream)
+            self._stream.synchronize()  # the frame's memory is only lent
+        return self._landing.pointer
+
+    def _run(self, pointer: int) -> None:
+        """One inference of the frame at `pointer`, finished when this returns.
+
+        An address seen for the first time is enqueued as it is, which TensorRT wants before a capture; seen again, its
+        graph is captured, and launched from then on.
+        """
+        graph = self._graphs.get(pointer)
+        if graph is None:
+            self._bind(self.input.name, pointer)
+            if pointer in self._graphs and self._graphs_work:
+                graph = self._graphs[pointer] = self._stream.captured(self._enqueue)
+                self._graphs_work = graph is not None
+        if graph is None:
+            self._enqueue()
+        else:
+            graph.launch(self._stream)
+        self._graphs.setdefault(pointer, None)
+        self._graphs.move_to_end(pointer)
+        self._stream.synchronize()
+        while len(self._graphs) > GRAPHS:
+            _, oldest = self._graphs.popitem(last=False)
+            if oldest is not None:
+                oldest.close()
+
+    def _bind(self, name: str, pointer: int) -> None:
+        if not self._context.set_tensor_address(name, pointer):
+            raise InferenceError(f"{self._path}: {name} cannot be bound: {self._log.take()}")
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise InferenceError(f"{self._path}: TensorRT did not run it: {self._log.take()}")
+
+    def layers(self) -> str:
+        """The engine inspector's JSON: what `endoedge model audit` reads."""
+        inspector = self._engine.create_engine_inspector()
+        return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
+
+    def layer_times(self, image: Any, runs: int) -> list[dict[str, Any]]:
+        """Milliseconds of every layer over `runs` inferences, in the form of trtexec's profile. Slows them down."""
+        profile = trt_build.new_profile(self._trt)
+        with _as_inference_error(self._path):
+            self._bind(self.input.name, self._placed(image))
+            self._context.profiler = profile
+            for _ in range(runs):  # never by a graph: its layers cannot be told apart
+                self._enqueue()
+                self._stream.synchronize()
+        return [
+            {"count": runs},
+            *({"name": name, "timeMs": ms, "averageMs": ms / runs} for name, ms in profile.times.items()),
+        ]
+
+    def close(self) -> None:
+        """Twice is harmless. The device goes last."""
+        self._let_go()
+        self._device.close()
+
+    def _let_go(self) -> None:
+        for graph in self._graphs.values():
+            if graph is not None:
+                graph.close()
+        self._graphs.clear()
+        self._context = self._engine = self._runtime = None
+        self._closers.close()
+
+
+@contextlib.contextmanager
+def _as_inference_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except GpuError as exc:
+        raise InferenceError(f"{what}: {exc}") from exc
