@@ -71,6 +71,7 @@ def run_core(site: Site, stop: threading.Event) -> int:
     """The eyes. 0 when the source ended or somebody asked to stop; 1 when it broke (after committing everything)."""
     loaded = assemble.load_model(site)
     backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
+    backend = assemble.keep_tuned(site, loaded, backend, lambda happening: log.info("engine: %s", happening))
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
     source = assemble.open_source(site, loaded.size)

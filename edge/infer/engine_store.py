@@ -188,6 +188,7 @@ class EngineStore:
             log.info("%s: %s makes room, unused for longest", self.folder, oldest.plan)
             with self._writing():
                 self._sidecar_path(oldest.key).unlink(missing_ok=True)
+                (self.folder / oldest.plan).unlink(missing_ok=True)
             total -= oldest.size
 
     def _remove_strays(self) -> None:

@@ -48,7 +48,7 @@ def open(config: Config, model: Model) -> TensorRTBackend:
     device = open_device(config)
     try:
         engine = store(config).load(key(device, model))
-        return TensorRTBackend(device, model, engine.plan)
+        return TensorRTBackend(device, model, engine.plan, tuned=engine.exact)
     except BaseException:
         device.close()
         raise
@@ -99,14 +99,16 @@ class TensorRTBackend:
 
     `host_copies`: frames copied by the processor; `h2d_copies`: frames sent to the GPU; `device_copies`: frames whose
     rows lay apart, packed on the GPU. All three stay 0 for a frame that is contiguous in the GPU's memory.
+    `tuned`: the engine was built at this power mode; otherwise it is right, and another may be faster.
     """
 
     name = "tensorrt"
 
-    def __init__(self, device: gpu.Device, model: Model, plan: bytes) -> None:
+    def __init__(self, device: gpu.Device, model: Model, plan: bytes, *, tuned: bool = True) -> None:
         self.input = model.manifest.input
         self.outputs = tuple(model.manifest.outputs)
         self.host_copies = self.h2d_copies = self.device_copies = 0
+        self.tuned = tuned
         self._device = device
         self._path = model.path
         self._trt = load()
