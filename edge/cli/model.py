@@ -76,11 +76,9 @@ def build(options: argparse.Namespace) -> int:
 
         def show(happening: Happening) -> None:
             if isinstance(happening, Step):
-                bar = bars.setdefault(happening.phase, None) or progress.add_task(
-                    happening.phase, total=happening.total
-                )
-                bars[happening.phase] = bar
-                progress.update(bar, completed=happening.done)
+                if happening.phase not in bars:
+                    bars[happening.phase] = progress.add_task(happening.phase, total=happening.total)
+                progress.update(bars[happening.phase], completed=happening.done)
             elif isinstance(happening, Done):
                 progress.console.print(
                     f"{escape(happening.engine)}: built in {happening.seconds:.0f} s, answers checked"

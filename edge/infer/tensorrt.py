@@ -73,10 +73,10 @@ def open_device(config: Config) -> gpu.Device:
         return gpu.Device.open(config.device)
 
 
-def key(device: gpu.Device, model: Model, power_mode: Path = POWER_MODE) -> Key:
+def key(device: gpu.Device, model: Model) -> Key:
     """What an engine for this model on this machine is kept under."""
     try:
-        mode = power_mode.read_text(encoding="ascii", errors="replace").split()[0]
+        mode = POWER_MODE.read_text(encoding="ascii", errors="replace").split()[0]
     except (OSError, IndexError):
         mode = "fixed"
     major, minor = device.compute_capability

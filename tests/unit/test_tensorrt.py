@@ -374,10 +374,13 @@ def test_layers_and_their_times_can_be_read(backend: tensorrt.TensorRTBackend) -
     assert times[0] == {"name": layers[0]["Name"], "timeMs": 1.0, "averageMs": 0.25}
 
 
-def test_the_power_mode_is_part_of_the_key(trt: Fake, config: tensorrt.Config, loaded: Model, tmp_path: Path) -> None:
+def test_the_power_mode_is_part_of_the_key(
+    trt: Fake, config: tensorrt.Config, loaded: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device = tensorrt.open_device(config)
     status = tmp_path / "status"
     status.write_text("pmode:0002 fmode:quiet\n")
-    assert tensorrt.key(device, loaded, status).power_mode == "pmode:0002"
-    assert tensorrt.key(device, loaded, tmp_path / "none").power_mode == "fixed"
+    for path, mode in ((status, "pmode:0002"), (tmp_path / "none", "fixed")):
+        monkeypatch.setattr(tensorrt, "POWER_MODE", path)
+        assert tensorrt.key(device, loaded).power_mode == mode
     device.close()
