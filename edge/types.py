@@ -264,11 +264,14 @@ class Backend(Protocol):
     name: str
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
-    host_copies: int  # frames that had to be copied because their rows were padded
+
+    @property
+    def host_copies(self) -> int:
+        """Frames that the processor had to copy: their rows were padded, or a GPU cannot read them where they were."""
 
     def infer(self, image: Any) -> Mapping[str, Any]:
-        """`image`: (H, W, 4) uint8 with `__array_interface__`. Returns numpy arrays by output name, **valid until
-        the next call**. Raises InferenceError."""
+        """`image`: (H, W, 4) uint8 with `__array_interface__`, or on a GPU backend `__cuda_array_interface__`. Returns
+        numpy arrays by output name, **valid until the next call**. Raises InferenceError."""
 
     def close(self) -> None: ...
 

@@ -125,7 +125,6 @@ class Renewing:
         self, serving: Backend, building: Building, reopen: Callable[[], Backend], tell: Callable[[Happening], None]
     ) -> None:
         self.name, self.input, self.outputs = serving.name, serving.input, serving.outputs
-        self.host_copies = serving.host_copies
         self._serving = serving
         self._copied_before = 0  # frames, by engines that served earlier
         self._building: Building | None = building
@@ -134,12 +133,14 @@ class Renewing:
         self._opening: threading.Thread | None = None
         self._opened: queue.SimpleQueue[Backend | Failed] = queue.SimpleQueue()
 
+    @property
+    def host_copies(self) -> int:
+        return self._copied_before + self._serving.host_copies
+
     def infer(self, image: Any) -> Mapping[str, Any]:
         if self._building is not None:
             self._look(self._building)
-        outputs = self._serving.infer(image)
-        self.host_copies = self._copied_before + self._serving.host_copies
-        return outputs
+        return self._serving.infer(image)
 
     def _look(self, building: Building) -> None:
         for happening in building.poll():

@@ -10,19 +10,19 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 
 from edge.errors import GpuError, InferenceError
 from edge.infer import trt_build
 from edge.infer.engine_store import EngineStore, Key
+from edge.infer.placing import Placing
 from edge.infer.trt_build import Built, Progress
 from edge.memory import gpu
-from edge.memory.host import address
 from edge.types import Model, TensorSpec
 
 GRAPHS = 16  # the capture's pool has 8 buffers; twice that, and it was rebuilt in between
@@ -97,8 +97,7 @@ def build(config: Config, model: Model, timing_cache: bytes, progress: Callable[
 class TensorRTBackend:
     """See `types.Backend`. Owner: one thread, in which the device is current. It owns `device` and closes it.
 
-    `host_copies`: frames copied by the processor; `h2d_copies`: frames sent to the GPU; `device_copies`: frames whose
-    rows lay apart, packed on the GPU. All three stay 0 for a frame that is contiguous in the GPU's memory.
+    `host_copies`, `h2d_copies` and `device_copies` are those of `Placing`.
     `tuned`: the engine was built at this power mode; otherwise it is right, and another may be faster.
     """
 
@@ -107,7 +106,6 @@ class TensorRTBackend:
     def __init__(self, device: gpu.Device, model: Model, plan: bytes, *, tuned: bool = True) -> None:
         self.input = model.manifest.input
         self.outputs = tuple(model.manifest.outputs)
-        self.host_copies = self.h2d_copies = self.device_copies = 0
         self.tuned = tuned
         self._device = device
         self._path = model.path
@@ -121,28 +119,20 @@ class TensorRTBackend:
         self._runtime: Any = None
         with contextlib.ExitStack() as undo, _as_inference_error(self._path):
             undo.callback(self._let_go)
+            keep = self._closers.enter_context
             self._engine = self._deserialised(plan)
             self._check_tensors()
-            self._stream = self._kept(gpu.Stream())
+            self._stream = keep(closing(gpu.Stream()))
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 raise InferenceError(f"{self._path}: no execution context: {self._log.take()}")
-            self._memory = {spec.name: self._kept(gpu.Mapped(spec.shape, spec.dtype)) for spec in self.outputs}
+            self._memory = {spec.name: keep(closing(gpu.Mapped(spec.shape, spec.dtype))) for spec in self.outputs}
             self._results: dict[str, npt.NDArray[Any]] = {name: memory.array for name, memory in self._memory.items()}
-            # A host frame lands where the GPU reads fastest: in its own memory, or on a Jetson in the common one.
-            self._landing: gpu.Mapped | gpu.Linear = self._kept(
-                gpu.Mapped(self.input.shape, np.uint8)
-                if device.integrated
-                else gpu.Linear(int(np.prod(self.input.shape)))
-            )
+            self._placing = keep(closing(Placing(device, self._stream, self.input, self._path)))
             for name, memory in self._memory.items():
                 self._bind(name, memory.pointer)
-            self._run(self._landing.pointer)  # the first run sets things up: not in front of a patient
+            self._run(self._placing.landing)  # the first run sets things up: not in front of a patient
             undo.pop_all()
-
-    def _kept(self, part: Any) -> Any:
-        self._closers.callback(part.close)
-        return part
 
     def _deserialised(self, plan: bytes) -> Any:
         try:
@@ -177,52 +167,24 @@ class TensorRTBackend:
         if found:
             raise InferenceError(f"{self._path}: the engine has tensors the model has not: {', '.join(found)}")
 
+    @property
+    def host_copies(self) -> int:
+        return self._placing.host_copies
+
+    @property
+    def h2d_copies(self) -> int:
+        return self._placing.h2d_copies
+
+    @property
+    def device_copies(self) -> int:
+        return self._placing.device_copies
+
     def infer(self, image: Any) -> Mapping[str, npt.NDArray[Any]]:
-        """See `types.Backend.infer`. `image` has `__cuda_array_interface__`, or else `__array_interface__`.
-
-        When this returns, the GPU has read the frame: its lease may end. A frame that is not contiguous, or not in the
-        GPU's memory, is copied once and counted.
-        """
+        """See `types.Backend.infer` and `Placing.place`. When this returns the GPU has read the frame: its lease may
+        end."""
         with _as_inference_error(self._path):
-            self._run(self._placed(image))
+            self._run(self._placing.place(image))
         return self._results
-
-    def _placed(self, image: Any) -> int:
-        """The device address of the frame's packed pixels."""
-        there = getattr(image, "__cuda_array_interface__", None)
-        interface = there or image.__array_interface__
-        height, width, channels = self.input.shape[1:]
-        if tuple(interface["shape"]) != (height, width, channels) or interface["typestr"] != "|u1":
-            came = f"{tuple(interface['shape'])} {interface['typestr']}"
-            raise InferenceError(f"{self._path}: a frame of {came} came, {self.input.shape[1:]} |u1 was expected")
-        if there is None:
-            return self._landed(image)
-        if there.get("stream") is not None:  # whoever filled it may still be at it
-            gpu.call("cuStreamSynchronize", there["stream"])
-        pointer, strides = int(there["data"][0]), there.get("strides")
-        if strides in (None, (width * channels, channels, 1)):
-            return pointer
-        pitch, *within = strides
-        if within != [channels, 1]:
-            raise InferenceError(f"{self._path}: a frame with strides {strides} came, pixels of RGBA were expected")
-        self.device_copies += 1
-        gpu.copy_rows(self._landing.pointer, pointer, pitch, width * channels, height, self._stream)
-        return self._landing.pointer
-
-    def _landed(self, image: Any) -> int:
-        """A host frame, copied to where the GPU reads it."""
-        if isinstance(self._landing, gpu.Mapped):
-            self.host_copies += 1
-            self._landing.array[0] = np.asarray(image)
-        else:
-            packed = np.asarray(image)
-            if address(image) is None:
-                self.host_copies += 1
-                packed = np.ascontiguousarray(image)
-            self.h2d_copies += 1
-            gpu.copy_to_device(self._landing.pointer, packed, self._stream)
-            self._stream.synchronize()  # the frame's memory is only lent
-        return self._landing.pointer
 
     def _run(self, pointer: int) -> None:
         """One inference of the frame at `pointer`, finished when this returns.
@@ -265,7 +227,7 @@ class TensorRTBackend:
         """Milliseconds of every layer over `runs` inferences, in the form of trtexec's profile. Slows them down."""
         profile = trt_build.new_profile(self._trt)
         with _as_inference_error(self._path):
-            self._bind(self.input.name, self._placed(image))
+            self._bind(self.input.name, self._placing.place(image))
             self._context.profiler = profile
             for _ in range(runs):  # never by a graph: its layers cannot be told apart
                 self._enqueue()

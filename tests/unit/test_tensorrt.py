@@ -20,6 +20,7 @@ from edge.types import Model
 from tests.support import fake_cuda, fake_tensorrt, models
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_tensorrt import Fake
+from tests.support.frames import DeviceImage, green, polyp_logit
 
 SIZE = models.SIZE
 OUT_OF_MEMORY, ILLEGAL_ADDRESS = 2, 700
@@ -70,37 +71,6 @@ def backend(trt: Fake, config: tensorrt.Config, loaded: Model) -> Iterator[tenso
     opened = tensorrt.open(config, loaded)
     yield opened
     opened.close()
-
-
-class DeviceImage:
-    """A picture in the GPU's memory, rows `pitch` bytes apart. What a capture buffer looks like."""
-
-    def __init__(self, pixels: Any, pitch: int | None = None) -> None:
-        height, width, channels = pixels.shape
-        pitch = pitch or width * channels
-        self._memory = gpu.Mapped((height, pitch), np.uint8)
-        self._memory.array[:, : width * channels] = pixels.reshape(height, -1)
-        self.pointer = self._memory.pointer
-        self.__cuda_array_interface__ = {
-            "version": 3,
-            "shape": pixels.shape,
-            "typestr": "|u1",
-            "strides": (pitch, channels, 1),
-            "data": (self.pointer, False),
-        }
-
-    def close(self) -> None:
-        self._memory.close()
-
-
-def green(value: int) -> Any:
-    picture = np.zeros((SIZE, SIZE, 4), np.uint8)
-    picture[..., 1] = value
-    return picture
-
-
-def polyp_logit(value: int) -> float:
-    return 0.4 * value - 8
 
 
 def test_the_released_answers_come_out(backend: tensorrt.TensorRTBackend, loaded: Model) -> None:
