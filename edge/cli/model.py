@@ -28,6 +28,7 @@ from edge.errors import EdgeError, InferenceError, UsageError
 from edge.infer import engine_build, inspector, onnx, tensorrt, trt_build
 from edge.infer.engine_build import Done, Failed, Happening, Step
 from edge.infer.inspector import Audit
+from edge.infer.trt_build import Built
 from edge.types import Model, Precision
 
 HELP = "build TensorRT engines, and audit what they run in"
@@ -44,6 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--precision", choices=PRECISIONS, help="another of the model's files")
         if name == "build":
             command.add_argument("--events", action="store_true", help="one JSON line a step, for programs")
+            command.add_argument(
+                "--plan", type=Path, metavar="FILE", help="take this engine, made here by another tool"
+            )
             continue
         command.add_argument("--json", action="store_true", help="one JSON object instead of tables")
         command.add_argument("--layers", type=Path, metavar="FILE", help="saved inspector JSON instead of an engine")
@@ -89,29 +93,27 @@ def build(options: argparse.Namespace) -> int:
 
 def _told(options: argparse.Namespace, tell: Callable[[Happening], None]) -> int:
     try:
-        tell(make(options.config, options.precision, tell))
+        tell(make(options.config, options.precision, tell, options.plan))
     except EdgeError as exc:
         tell(Failed(reason=str(exc)))
         raise
     return 0
 
 
-def make(file: Path, precision: Precision | None, tell: Callable[[Happening], None]) -> Done:
-    """Build, check the golden answers, put into the store. Raises EdgeError, and leaves the store as it was."""
+def make(file: Path, precision: Precision | None, tell: Callable[[Happening], None], plan: Path | None = None) -> Done:
+    """Build (or take `plan`), check the golden answers, put into the store. Raises EdgeError; the store stays then."""
     site = assemble.load_site(file)
     config = _config(site, precision)
     loaded = assemble.load_model(site, config.precision)
     golden.vectors(loaded)  # before minutes are spent: without them nothing can be put into use
-
-    def step(now: trt_build.Progress) -> bool:
-        tell(Step(phase=now.phase, done=now.done, total=now.total))
-        return True
-
     with closing(tensorrt.open_device(config)) as device:
         store, key = tensorrt.store(config), tensorrt.key(device, loaded)
         store.require_room(len(loaded.content) * ENGINE_PER_ONNX)
-        built = tensorrt.build(config, loaded, store.timing_cache(key), step)
-        store.put_timing_cache(key, built.timing_cache)
+        if plan is not None:
+            built = Built(_content(plan), b"", 0.0)
+        else:
+            built = tensorrt.build(config, loaded, store.timing_cache(key), lambda now: _go_on(now, tell))
+            store.put_timing_cache(key, built.timing_cache)
         with closing(tensorrt.TensorRTBackend(device, loaded, built.plan)) as backend:
             wrong = [difference for difference in golden.differences(loaded, backend) if not difference.fits]
     if wrong:
@@ -120,6 +122,18 @@ def make(file: Path, precision: Precision | None, tell: Callable[[Happening], No
         )
     store.put(key, built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256)
     return Done(engine=str(key), seconds=round(built.seconds, 1))
+
+
+def _go_on(now: trt_build.Progress, tell: Callable[[Happening], None]) -> bool:
+    tell(Step(phase=now.phase, done=now.done, total=now.total))
+    return True
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
 def _config(site: Site, precision: Precision | None) -> tensorrt.Config:
@@ -155,13 +169,7 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def _saved(layers: Path, profile: Path | None) -> Audit:
-    def content(path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as exc:
-            raise UsageError(f"{path}: cannot be read: {exc.strerror}") from exc
-
-    return inspector.audit(content(layers), content(profile) if profile else None, str(layers))
+    return inspector.audit(_content(layers), _content(profile) if profile else None, str(layers))
 
 
 def _live(site: Site, config: tensorrt.Config, save: Path | None = None) -> tuple[Audit, list[Agreement]]:

@@ -37,7 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cache_mib: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 1024
     workspace_mib: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 1024
     device: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
-    precision: Literal["int8_trt", "fp16_trt", "fp32"] = "int8_trt"
+    precision: Literal["int8_trt", "fp16_trt"] = "int8_trt"
 
 
 def open(config: Config, model: Model) -> TensorRTBackend:
@@ -129,8 +129,9 @@ class TensorRTBackend:
             self._memory = {spec.name: keep(closing(gpu.Mapped(spec.shape, spec.dtype))) for spec in self.outputs}
             self._results: dict[str, npt.NDArray[Any]] = {name: memory.array for name, memory in self._memory.items()}
             self._placing = keep(closing(Placing(device, self._stream, self.input, self._path)))
-            for name, memory in self._memory.items():
-                self._bind(name, memory.pointer)
+            for name, ours in self._names.items():
+                if ours in self._memory:
+                    self._bind(name, self._memory[ours].pointer)
             self._run(self._placing.landing)  # the first run sets things up: not in front of a patient
             undo.pop_all()
 
@@ -146,15 +147,13 @@ class TensorRTBackend:
 
     def _check_tensors(self) -> None:
         trt, engine = self._trt, self._engine
+        names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
+        self._names = self._ours(names)
         found: dict[str, tuple[Any, TensorSpec]] = {}
-        for place in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(place)
-            dtype = engine.get_tensor_dtype(name).name
-            shape = tuple(engine.get_tensor_shape(name))
-            found[name] = (
-                engine.get_tensor_mode(name),
-                TensorSpec(name=name, dtype=_DTYPES.get(dtype, dtype), shape=shape),
-            )
+        for name in names:
+            ours, dtype = self._names[name], engine.get_tensor_dtype(name).name
+            spec = TensorSpec(name=ours, dtype=_DTYPES.get(dtype, dtype), shape=tuple(engine.get_tensor_shape(name)))
+            found[ours] = engine.get_tensor_mode(name), spec
         for wanted, mode in [(self.input, trt.TensorIOMode.INPUT)] + [
             (output, trt.TensorIOMode.OUTPUT) for output in self.outputs
         ]:
@@ -166,6 +165,12 @@ class TensorRTBackend:
                 )
         if found:
             raise InferenceError(f"{self._path}: the engine has tensors the model has not: {', '.join(found)}")
+
+    def _ours(self, names: list[str]) -> dict[str, str]:
+        """The model's names of an engine's tensors. torch-tensorrt before 2.14 counts outputs in the model's order."""
+        counted = {f"output{place}": output.name for place, output in enumerate(self.outputs)}
+        known = counted if counted.keys() <= set(names) else {}
+        return {name: known.get(name, name) for name in names}
 
     @property
     def host_copies(self) -> int:

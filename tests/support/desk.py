@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from edge.infer import tensorrt
+from edge.types import Precision
 from tests.support import fake_cuda, fake_tensorrt, models
 
 
-def site(folder: Path, infer: str = 'backend = "tensorrt"\nprecision = "fp32"') -> Path:
+def site(
+    folder: Path, infer: str = 'backend = "tensorrt"', precisions: Sequence[Precision] = models.WITH_TENSORRT
+) -> Path:
     """Write it. Returns its `endoedge.toml`; engines go to `folder/engines`."""
-    models.build(folder / "models" / models.NAME)
+    models.build(folder / "models" / models.NAME, precisions=precisions)
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "colonoscopy.toml").write_text(models.tables())
     cache = 'cache_dir = "engines"\n' if "tensorrt" in infer else ""

@@ -39,13 +39,6 @@ def site(tmp_path: Path) -> Path:
     return desk.site(tmp_path)
 
 
-@pytest.fixture
-def four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of a model that was released with TensorRT's files too."""
-    monkeypatch.setattr(models, "PRECISIONS", ("int8", "int8_trt", "fp16_trt", "fp32"))
-    return desk.site(tmp_path, 'backend = "tensorrt"')
-
-
 def engines(site: Path) -> list[str]:
     return sorted(path.name for path in (site.parent / "engines").glob("*.plan"))
 
@@ -58,7 +51,7 @@ def test_an_engine_is_built_checked_kept_and_then_serves(
     assert len(engines(site)) == 1
     place = assemble.load_site(site)
     loaded = assemble.load_model(place)
-    assert loaded.precision == "fp32"  # the configured one, without anybody saying so
+    assert loaded.precision == "int8_trt"  # the backend's own, without anybody saying so
     backend = assemble.open_backend(place, loaded)
     assert backend.infer(np.zeros((models.SIZE, models.SIZE, 4), np.uint8))["polyp"].max() == -8
     assert assemble.keep_tuned(place, loaded, backend, lambda _: None) is backend
@@ -82,6 +75,20 @@ def test_a_build_that_fails_is_one_line_and_leaves_no_engine(
     assert "Insufficient workspace" in err
     assert len(err.splitlines()) == 1
     assert engines(site) == []
+
+
+def test_an_engine_of_another_tool_is_taken_after_the_same_check(
+    trt: Fake, site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (site.parent / "models" / models.NAME / "int8_trt.onnx").read_bytes()
+    good, foreign = tmp_path / "good.plan", tmp_path / "foreign.plan"
+    good.write_bytes(trt.plan(content))
+    foreign.write_bytes(b"ELF" * 99)
+    assert cli.main(["model", "build", "-c", str(site), "--plan", str(foreign)]) == 1
+    assert "its engine cannot be loaded: " in capsys.readouterr().err
+    assert engines(site) == []
+    assert cli.main(["model", "build", "-c", str(site), "--plan", str(good)]) == 0
+    assert len(engines(site)) == 1
 
 
 def test_an_engine_with_other_answers_is_not_kept(
@@ -115,7 +122,8 @@ def test_an_engine_with_other_answers_is_not_kept(
 def test_what_cannot_be_built_is_said(
     infer: str, extra: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["model", "build", "-c", str(desk.site(tmp_path, infer)), *extra]) != 0
+    site = desk.site(tmp_path, infer, models.PRECISIONS)
+    assert cli.main(["model", "build", "-c", str(site), *extra]) != 0
     assert why in capsys.readouterr().err
 
 
@@ -186,12 +194,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_live_engine_is_audited_beside_the_reference(
-    trt: Fake, four_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trt: Fake, site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for precision in ("int8_trt", "fp16_trt"):
-        assert cli.main(["model", "build", "-c", str(four_files), "--precision", precision]) == 0
+        assert cli.main(["model", "build", "-c", str(site), "--precision", precision]) == 0
     capsys.readouterr()
-    assert cli.main(["model", "audit", "-c", str(four_files), "--json", "--save", str(tmp_path / "kept")]) == 0
+    assert cli.main(["model", "audit", "-c", str(site), "--json", "--save", str(tmp_path / "kept")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["precisions"] == {"INT8": {"layers": 3, "ms": pytest.approx(0.75), "share": 1.0}}
     assert result["agreement"] == [{"head": "polyp", "measure": "Dice of the masks", "value": 1.0}]
@@ -203,10 +211,10 @@ def test_a_live_engine_is_audited_beside_the_reference(
 
 
 def test_without_an_fp16_engine_the_audit_says_what_is_missing(
-    trt: Fake, four_files: Path, capsys: pytest.CaptureFixture[str]
+    trt: Fake, site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["model", "build", "-c", str(four_files)]) == 0
-    assert cli.main(["model", "audit", "-c", str(four_files)]) == 0
+    assert cli.main(["model", "build", "-c", str(site)]) == 0
+    assert cli.main(["model", "audit", "-c", str(site)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "not compared with FP16: that needs the times of an engine of each" in shown
     assert "beside the float reference" in shown

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 
 from edge import golden, model
@@ -27,7 +28,7 @@ OUT_OF_MEMORY, ILLEGAL_ADDRESS = 2, 700
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return model.load(models.build(tmp_path_factory.mktemp("model")), "fp32")
+    return model.load(models.build(tmp_path_factory.mktemp("model"), precisions=models.WITH_TENSORRT), "int8_trt")
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_a_failed_enqueue_says_what_tensorrt_said_and_the_next_frame_works(
     backend: tensorrt.TensorRTBackend, trt: Fake
 ) -> None:
     trt.faults.enqueue = "Cask Error in checkCaskExecError: 11"
-    with pytest.raises(InferenceError, match=r"fp32\.onnx: TensorRT did not run it: Cask Error in checkCask"):
+    with pytest.raises(InferenceError, match=r"int8_trt\.onnx: TensorRT did not run it: Cask Error in checkCask"):
         backend.infer(green(1))
     trt.faults.enqueue = ""
     assert np.allclose(backend.infer(green(100))["polyp"], polyp_logit(100))
@@ -186,7 +187,7 @@ def test_a_failed_enqueue_says_what_tensorrt_said_and_the_next_frame_works(
 def test_an_error_on_the_gpu_is_an_inference_error(backend: tensorrt.TensorRTBackend, trt: Fake) -> None:
     image = DeviceImage(green(1))
     trt.cuda.fail("cuStreamSynchronize", ILLEGAL_ADDRESS)
-    with pytest.raises(InferenceError, match=r"fp32\.onnx: cuStreamSynchronize: an illegal memory access"):
+    with pytest.raises(InferenceError, match=r"int8_trt\.onnx: cuStreamSynchronize: an illegal memory access"):
         backend.infer(image)
     image.close()
 
@@ -202,7 +203,7 @@ def test_an_address_that_is_refused_is_said(backend: tensorrt.TensorRTBackend, t
 
 def test_without_an_engine_the_way_to_one_is_said(trt: Fake, config: tensorrt.Config, loaded: Model) -> None:
     with pytest.raises(
-        InferenceError, match=r"no engine for fp32 .*TensorRT 10\.3\.0, Fake GPU 0 sm87.*`endoedge model"
+        InferenceError, match=r"no engine for int8_trt .*TensorRT 10\.3\.0, Fake GPU 0 sm87.*`endoedge model"
     ):
         tensorrt.open(config, loaded)
 
@@ -224,7 +225,7 @@ def test_a_gpu_without_memory_fails_clearly_and_leaves_nothing(
 ) -> None:
     build(config, loaded)
     trt.cuda.fail(call, OUT_OF_MEMORY)
-    with pytest.raises(InferenceError, match=f"fp32.onnx: {call}: out of memory"):
+    with pytest.raises(InferenceError, match=f"int8_trt.onnx: {call}: out of memory"):
         tensorrt.open(config, loaded)
 
 
@@ -244,6 +245,21 @@ def test_tensors_that_differ_from_the_manifest_are_refused(trt: Fake, config: te
         other = msgspec.structs.replace(loaded, manifest=msgspec.structs.replace(loaded.manifest, outputs=changed))
         with pytest.raises(InferenceError, match=said[what]):
             tensorrt.open(config, other)
+
+
+def test_outputs_that_are_only_counted_are_the_model_s_in_their_order(
+    trt: Fake, config: tensorrt.Config, loaded: Model
+) -> None:
+    """torch-tensorrt before 2.14."""
+    graph = onnx.load_from_string(loaded.content)
+    for place, output in enumerate(loaded.manifest.outputs):
+        for node in graph.graph.node:
+            node.output[:] = [f"output{place}" if name == output.name else name for name in node.output]
+        graph.graph.output[place].name = f"output{place}"
+    device = tensorrt.open_device(config)
+    backend = tensorrt.TensorRTBackend(device, loaded, trt.plan(graph.SerializeToString()))
+    assert all(difference.fits for difference in golden.differences(loaded, backend))
+    backend.close()
 
 
 def test_an_engine_s_inside_that_is_broken_is_said(trt: Fake, config: tensorrt.Config, loaded: Model) -> None:
@@ -305,7 +321,9 @@ def test_a_build_can_be_stopped(trt: Fake, config: tensorrt.Config, loaded: Mode
 
 def test_a_build_that_fails_says_why(trt: Fake, config: tensorrt.Config, loaded: Model) -> None:
     trt.faults.build = "Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode})"
-    with pytest.raises(InferenceError, match=r"fp32\.onnx: TensorRT built no engine: Error Code 10: Internal Error"):
+    with pytest.raises(
+        InferenceError, match=r"int8_trt\.onnx: TensorRT built no engine: Error Code 10: Internal Error"
+    ):
         build(config, loaded)
 
 
