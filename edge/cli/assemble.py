@@ -94,8 +94,8 @@ def load_pipeline(file: Path) -> tuple[PipelineConfig, RulesConfig]:
 
 def load_model(site: Site, precision: Precision | None = None) -> Model:
     """The file that the configured backend runs, or another `precision`."""
-    _, part = infer_part(site)
-    default: Precision = getattr(part, "precision", "int8")
+    module, part = infer_part(site)
+    default: Precision = module.precision(part) if hasattr(module, "precision") else "int8"
     return model.load(site.models_dir / site.pipeline.model, precision or default)
 
 

@@ -11,22 +11,22 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import msgspec
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edge import golden, model
+from edge import golden
 from edge.cli import agreement, assemble
 from edge.cli.agreement import Agreement
 from edge.cli.assemble import Site
-from edge.errors import EdgeError, InferenceError, UsageError
+from edge.errors import EdgeError, InferenceError, ModelError, UsageError
 from edge.infer import engine_build, inspector, onnx, tensorrt, trt_build
 from edge.infer.engine_build import Done, Failed, Happening, Step
+from edge.infer.engine_store import Choice
 from edge.infer.inspector import Audit
 from edge.infer.trt_build import Built
 from edge.types import Model, Precision
@@ -34,7 +34,9 @@ from edge.types import Model, Precision
 HELP = "build TensorRT engines, and audit what they run in"
 ENGINE_PER_ONNX = 4  # bytes of disk to have free for each byte of ONNX: kernels come beside the weights
 RUNS = 50  # inferences that a live audit takes times of
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+NO_FP16 = "that needs the times of both engines"
+Verdict = tuple[Precision | None, str]  # which precision to use, None where nothing was compared; and why
+PRECISIONS: tuple[Precision, ...] = ("int8_trt", "fp16_trt")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,8 +105,8 @@ def _told(options: argparse.Namespace, tell: Callable[[Happening], None]) -> int
 def make(file: Path, precision: Precision | None, tell: Callable[[Happening], None], plan: Path | None = None) -> Done:
     """Build (or take `plan`), check the golden answers, put into the store. Raises EdgeError; the store stays then."""
     site = assemble.load_site(file)
-    config = _config(site, precision)
-    loaded = assemble.load_model(site, config.precision)
+    config = _config(site)
+    loaded = assemble.load_model(site, precision)
     golden.vectors(loaded)  # before minutes are spent: without them nothing can be put into use
     with closing(tensorrt.open_device(config)) as device:
         store, key = tensorrt.store(config), tensorrt.key(device, loaded)
@@ -136,15 +138,13 @@ def _content(path: Path) -> bytes:
         raise UsageError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
-def _config(site: Site, precision: Precision | None) -> tensorrt.Config:
+def _config(site: Site) -> tensorrt.Config:
     _, part = assemble.infer_part(site)
     if not isinstance(part, tensorrt.Config):
         raise UsageError(
             f'{site.file}: infer.backend is {site.config.infer.get("backend")!r}; engines are for "tensorrt"'
         )
-    if precision == "int8":
-        raise UsageError("int8 is the file for processors; TensorRT's is int8_trt")
-    return msgspec.structs.replace(part, precision=precision or part.precision)
+    return part
 
 
 # ------------------------------------------------------------------------------------------------ audit
@@ -154,13 +154,9 @@ def audit(options: argparse.Namespace) -> int:
     agreements: list[Agreement] = []
     if options.layers is not None:
         found = _saved(options.layers, options.profile)
-        fp16 = _saved(options.fp16_layers, options.fp16_profile) if options.fp16_layers else None
+        verdict = _verdict(found, _saved(options.fp16_layers, options.fp16_profile) if options.fp16_layers else NO_FP16)
     else:
-        site = assemble.load_site(options.config)
-        config = _config(site, options.precision)
-        found, agreements = _live(site, config, options.save)
-        fp16 = _live_fp16(site, config)
-    verdict = _verdict(found, fp16)
+        found, agreements, verdict = _live_audit(assemble.load_site(options.config), options.precision, options.save)
     if options.json:
         print(json.dumps(_result(found, agreements, verdict)))
     else:
@@ -168,34 +164,43 @@ def audit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _live_audit(site: Site, precision: Precision | None, save: Path | None) -> tuple[Audit, list[Agreement], Verdict]:
+    """Of the INT8 engine, or the named one. Beside an FP16 one, what is better is kept for `precision = "best"`."""
+    config, asked = _config(site), precision or "int8_trt"
+    loaded = assemble.load_model(site, asked)
+    found, agreements = _live(site, config, loaded, save)
+    verdict = _verdict(found, _live_fp16(site, config) if asked == "int8_trt" else f"{asked} was asked for")
+    if verdict[0] is not None:
+        choice = Choice(
+            precision=verdict[0], why=verdict[1], measured=f"{loaded.manifest.name} {loaded.manifest.version}"
+        )
+        tensorrt.store(config).put_choice(choice)
+    return found, agreements, verdict
+
+
 def _saved(layers: Path, profile: Path | None) -> Audit:
     return inspector.audit(_content(layers), _content(profile) if profile else None, str(layers))
 
 
-def _live(site: Site, config: tensorrt.Config, save: Path | None = None) -> tuple[Audit, list[Agreement]]:
-    """The configured engine, its layers' times, and its heads beside the float reference's on the golden pictures."""
-    loaded = assemble.load_model(site, config.precision)
+def _live(site: Site, config: tensorrt.Config, loaded: Model, save: Path | None) -> tuple[Audit, list[Agreement]]:
+    """An engine, its layers' times, and its heads beside the float reference's on the golden pictures."""
     frames, _ = golden.vectors(loaded)
     with closing(tensorrt.open(config, loaded)) as backend:
         agreements = _agreements(site, loaded, frames, backend)
         layers, profile = backend.layers(), json.dumps(backend.layer_times(frames[0], RUNS))
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
-        (save / f"{config.precision}.layers.json").write_text(layers)
-        (save / f"{config.precision}.profile.json").write_text(profile)
+        (save / f"{loaded.precision}.layers.json").write_text(layers)
+        (save / f"{loaded.precision}.profile.json").write_text(profile)
     return inspector.audit(layers, profile, loaded.path), agreements
 
 
-def _live_fp16(site: Site, config: tensorrt.Config) -> Audit | None:
-    """Of the FP16 engine, where the model has the file and somebody built it."""
-    folder = site.models_dir / site.pipeline.model
-    fp16 = msgspec.structs.replace(config, precision="fp16_trt")
-    if config.precision == "fp16_trt" or "fp16_trt" not in model.load(folder, config.precision).manifest.files:
-        return None
+def _live_fp16(site: Site, config: tensorrt.Config) -> Audit | str:
+    """Of the FP16 engine; or why there is none: the model has no such file, nobody built it, no memory for it."""
     try:
-        return _live(site, fp16)[0]
-    except InferenceError:
-        return None  # no engine of it yet: the verdict says how to get one
+        return _live(site, config, assemble.load_model(site, "fp16_trt"), None)[0]
+    except (ModelError, InferenceError) as exc:
+        return f"{exc} (`endoedge model build --precision fp16_trt`, where the model has that file)"
 
 
 def _agreements(site: Site, loaded: Model, frames: np.ndarray[Any, Any], backend: Any) -> list[Agreement]:
@@ -204,16 +209,16 @@ def _agreements(site: Site, loaded: Model, frames: np.ndarray[Any, Any], backend
         return agreement.with_reference(loaded.manifest.heads, frames, backend, reference)
 
 
-def _verdict(found: Audit, fp16: Audit | None) -> tuple[Precision | None, str]:
-    if fp16 is None or fp16.ms is None or found.ms is None:
-        return None, (
-            "not compared with FP16: that needs the times of an engine of each"
-            " (`endoedge model build --precision fp16_trt`, where the model has that file)"
-        )
+def _verdict(found: Audit, fp16: Audit | str) -> Verdict:
+    """`fp16`: the other engine, or why there is none."""
+    if isinstance(fp16, str):
+        return None, f"not compared with FP16: {fp16}"
+    if fp16.ms is None or found.ms is None:
+        return None, f"not compared with FP16: {NO_FP16}"
     return inspector.choice(found.ms, fp16.ms)
 
 
-def _result(found: Audit, agreements: list[Agreement], verdict: tuple[Precision | None, str]) -> dict[str, Any]:
+def _result(found: Audit, agreements: list[Agreement], verdict: Verdict) -> dict[str, Any]:
     return {
         "ms": found.ms,
         "precisions": {row.what: {"layers": row.layers, "ms": row.ms, "share": row.share} for row in found.rows()},

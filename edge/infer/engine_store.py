@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MAGIC = 0x74727466  # first u32 of a plan; its TensorRT is at bytes 24 to 27: major, minor, patch, build
 HEADER_BYTES = 28
+CHOICE = "precision.json"
 BEGUN_FOR_S = 3600  # a file that is written for so long is nobody's any more
 LEAST_FREE = 64 * 2**20  # bytes that must be left beside an engine: the outbox may share the disk
 
@@ -66,6 +67,14 @@ class Sidecar(Struct, frozen=True, kw_only=True):
     golden_sha256: str  # the vectors whose answers it gave
 
 
+class Choice(Struct, frozen=True, kw_only=True):
+    """`precision.json`: which precision an audit found to be the better one here, and why."""
+
+    precision: Precision
+    why: str
+    measured: str  # the engine it was compared on, for people
+
+
 class Engine(NamedTuple):
     plan: bytes
     sidecar: Sidecar
@@ -79,8 +88,10 @@ class EngineStore:
         self.folder = folder
         self._limit = limit
 
-    def load(self, key: Key) -> Engine:
+    def load(self, key: Key, golden_sha256: str) -> Engine:
         """The newest engine of the key, else the newest of another power mode. Its use is noted.
+
+        `golden_sha256`: the release's vectors; an engine that has not passed these is not used.
 
         Raises InferenceError: there is none, and what is wrong with those that looked like it.
         """
@@ -89,6 +100,9 @@ class EngineStore:
             if msgspec.structs.replace(sidecar.key, power_mode=key.power_mode) != key:
                 continue
             path = self.folder / sidecar.plan
+            if sidecar.golden_sha256 != golden_sha256:
+                faults.append(f"{path.name} has not passed this release's golden vectors")
+                continue
             try:
                 plan = path.read_bytes()
             except OSError as exc:
@@ -146,6 +160,18 @@ class EngineStore:
         self._remove_strays()
         return sidecar
 
+    def choice(self) -> Choice | None:
+        """What an audit chose on this box; None: nothing yet, or nothing that can be read."""
+        try:
+            return msgspec.json.decode((self.folder / CHOICE).read_bytes(), type=Choice)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def put_choice(self, choice: Choice) -> None:
+        """From the next start on. Raises InferenceError: it cannot be written."""
+        with self._writing():
+            write_atomically(self.folder / CHOICE, msgspec.json.encode(choice))
+
     def timing_cache(self, key: Key) -> bytes:
         """What earlier builds on this GPU measured; b"" when there is nothing."""
         try:
@@ -169,6 +195,8 @@ class EngineStore:
     def _sidecars(self, faults: list[str]) -> Iterator[Sidecar]:
         """Newest first; unreadable ones are left out and told of."""
         for path in sorted(self.folder.glob("*.json"), key=_mtime, reverse=True):
+            if path.name == CHOICE:
+                continue
             try:
                 yield msgspec.json.decode(path.read_bytes(), type=Sidecar)
             except OSError as exc:

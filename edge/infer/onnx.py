@@ -44,10 +44,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     device: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
     cache_dir: str = "/var/lib/endoedge/engines"
 
-    @property
-    def precision(self) -> Precision:
-        """Which of a model's files it runs."""
-        return FILES[self.provider]
+
+def precision(config: Config) -> Precision:
+    """Which of a model's files it runs."""
+    return FILES[config.provider]
 
 
 def open(config: Config, model: Model) -> OnnxBackend:

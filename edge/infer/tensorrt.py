@@ -23,7 +23,7 @@ from edge.infer.engine_store import EngineStore, Key
 from edge.infer.placing import Placing
 from edge.infer.trt_build import Built, Progress
 from edge.memory import gpu
-from edge.types import Model, TensorSpec
+from edge.types import Model, Precision, TensorSpec
 
 GRAPHS = 16  # the capture's pool has 8 buffers; twice that, and it was rebuilt in between
 POWER_MODE = Path("/var/lib/nvpmodel/status")  # "pmode:0002": an engine is tuned to the clocks it was built at
@@ -31,13 +31,13 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[infer]` with `backend = "tensorrt"`. `precision`: which of the model's files; see `endoedge model audit`."""
+    """`[infer]` with `backend = "tensorrt"`. `precision = "best"`: the one that `endoedge model audit` chose here."""
 
     cache_dir: str = "/var/lib/endoedge/engines"
     cache_mib: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 1024
     workspace_mib: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 1024
     device: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
-    precision: Literal["int8_trt", "fp16_trt"] = "int8_trt"
+    precision: Literal["best", "int8_trt", "fp16_trt"] = "best"
 
 
 def open(config: Config, model: Model) -> TensorRTBackend:
@@ -47,11 +47,19 @@ def open(config: Config, model: Model) -> TensorRTBackend:
     """
     device = open_device(config)
     try:
-        engine = store(config).load(key(device, model))
+        engine = store(config).load(key(device, model), model.manifest.golden.sha256)
         return TensorRTBackend(device, model, engine.plan, tuned=engine.exact)
     except BaseException:
         device.close()
         raise
+
+
+def precision(config: Config) -> Precision:
+    """Which of a model's files to run: as configured, as an audit chose, else INT8."""
+    if config.precision != "best":
+        return config.precision
+    choice = store(config).choice()
+    return choice.precision if choice else "int8_trt"
 
 
 def load() -> Any:

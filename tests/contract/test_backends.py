@@ -36,7 +36,9 @@ def engines(monkeypatch: pytest.MonkeyPatch, loaded: Model, tmp_path: Path) -> I
     options = tensorrt.Config(cache_dir=str(tmp_path))
     device = tensorrt.open_device(options)
     built = tensorrt.build(options, loaded, b"", lambda step: True)
-    tensorrt.store(options).put(tensorrt.key(device, loaded), built.plan, build_s=built.seconds, golden_sha256="")
+    tensorrt.store(options).put(
+        tensorrt.key(device, loaded), built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256
+    )
     device.close()
     yield str(tmp_path)
     next(started, None)

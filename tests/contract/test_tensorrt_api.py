@@ -54,7 +54,7 @@ def touched(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, tmp_path: Path) -> 
         fake.faults.timing_mismatch = True
     with pytest.raises(InferenceError, match="cannot read it"):
         tensorrt.build(config, unreadable(loaded), b"", lambda step: True)
-    store.put(key, built.plan, build_s=built.seconds, golden_sha256="")
+    store.put(key, built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256)
     device.close()
     backend = tensorrt.open(config, loaded)
     for _ in range(3):

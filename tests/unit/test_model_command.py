@@ -114,7 +114,6 @@ def test_an_engine_with_other_answers_is_not_kept(
     ("infer", "extra", "why"),
     [
         ('backend = "onnx"', [], "infer.backend is 'onnx'; engines are for \"tensorrt\""),
-        ('backend = "tensorrt"', ["--precision", "int8"], "int8 is the file for processors"),
         ('backend = "tensorrt"', [], "files.int8_trt is missing; the model has"),
         ('backend = "tensorrt"\ncache_mib = 3', [], "infer.cache_mib"),
     ],
@@ -204,6 +203,7 @@ def test_a_live_engine_is_audited_beside_the_reference(
     assert result["precisions"] == {"INT8": {"layers": 3, "ms": pytest.approx(0.75), "share": 1.0}}
     assert result["agreement"] == [{"head": "polyp", "measure": "Dice of the masks", "value": 1.0}]
     assert result["use"] == "fp16_trt"  # equally fast over the fake
+    assert assemble.load_model(assemble.load_site(site)).precision == "fp16_trt"  # and so it is, from now on
     kept = tmp_path / "kept"
     again = ["--layers", str(kept / "int8_trt.layers.json"), "--profile", str(kept / "int8_trt.profile.json")]
     assert cli.main(["model", "audit", *again, "--json"]) == 0
@@ -216,7 +216,8 @@ def test_without_an_fp16_engine_the_audit_says_what_is_missing(
     assert cli.main(["model", "build", "-c", str(site)]) == 0
     assert cli.main(["model", "audit", "-c", str(site)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "not compared with FP16: that needs the times of an engine of each" in shown
+    assert "not compared with FP16: " in shown
+    assert "no engine for fp16_trt" in shown
     assert "beside the float reference" in shown
 
 

@@ -58,7 +58,7 @@ def build(config: tensorrt.Config, loaded: Model, progress: Callable[[Progress],
         store.require_room(1 << 20)
         built = tensorrt.build(config, loaded, store.timing_cache(key), progress)
         store.put_timing_cache(key, built.timing_cache)
-        store.put(key, built.plan, build_s=built.seconds, golden_sha256="")
+        store.put(key, built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256)
         return built.plan
     finally:
         device.close()
@@ -266,7 +266,9 @@ def test_an_engine_s_inside_that_is_broken_is_said(trt: Fake, config: tensorrt.C
     """Its digest is right: TensorRT itself wrote it so."""
     device = tensorrt.open_device(config)
     plan = trt.plan(b"no onnx")
-    tensorrt.store(config).put(tensorrt.key(device, loaded), plan, build_s=1, golden_sha256="")
+    tensorrt.store(config).put(
+        tensorrt.key(device, loaded), plan, build_s=1, golden_sha256=loaded.manifest.golden.sha256
+    )
     device.close()
     with pytest.raises(InferenceError, match=r"its engine cannot be loaded: .*the plan is corrupted"):
         tensorrt.open(config, loaded)
