@@ -202,9 +202,14 @@ class OnnxParser(_Native):
 
     def parse(self, model: bytes, path: str | None = None) -> bool:
         try:
-            onnx.load_from_string(model)
+            graph = onnx.load_from_string(model).graph
         except Exception as exc:  # protobuf's own
             self._errors.append(ParserError(f"Failed to parse: {type(exc).__name__}"))
+            return False
+        frames = {value.name for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+        wrong = [node for node in graph.node if frames.intersection(node.input) and node.op_type != "Cast"]
+        if wrong:  # issue 3985 of NVIDIA/TensorRT: "All UINT8 inputs must directly feed into a cast layer"
+            self._errors.append(ParserError(f"UINT8 goes into {wrong[0].op_type}"))
             return False
         self._network.content = model
         return True

@@ -83,6 +83,10 @@ def test_s8_obeys_tensorrts_rules(s8: onnx.ModelProto) -> None:
     assert len(in_float) == 4  # first, last, and the two that measure the picture
 
 
+def test_the_released_file_obeys_them_too() -> None:
+    assert audited(onnx.load(str(RELEASED.with_name("int8_trt.onnx")))).violations == ()
+
+
 def broken_sum(model: onnx.ModelProto) -> None:
     """Put the float addend of the first fused sum on a grid."""
     made_by = {node.output[0]: node for node in model.graph.node}
@@ -145,9 +149,22 @@ def broken_rectifier(model: onnx.ModelProto) -> None:
     model.graph.node.insert(at + 1, helper.make_node("Relu", [f"{name}/early"], [name]))
 
 
+def broken_front(model: onnx.ModelProto) -> None:
+    """Move the bytes before they are cast."""
+    cast, move = model.graph.node[:2]
+    assert (cast.op_type, move.op_type) == ("Cast", "Transpose")
+    cast.input[0], cast.output[0], move.input[0], move.output[0] = "moved", "planes", "image", "moved"
+    swapped = [onnx.NodeProto(), onnx.NodeProto()]
+    swapped[0].CopyFrom(move)
+    swapped[1].CopyFrom(cast)
+    cast.CopyFrom(swapped[0])
+    move.CopyFrom(swapped[1])
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
+        (broken_front, "image: its bytes are read by Transpose, expected Cast"),
         (broken_sum, "both addends quantised"),
         (broken_zero, "zero point 3 of int8, expected int8 0"),
         (broken_axis, r"on axis 1, expected \(\d+,\) on axis 0"),

@@ -334,6 +334,15 @@ def test_an_onnx_that_tensorrt_cannot_read_is_said(trt: Fake, config: tensorrt.C
         build(config, msgspec.structs.replace(loaded, content=b"\x08\x08garbage"))
 
 
+def test_the_released_model_can_be_read_and_answers(trt: Fake, config: tensorrt.Config) -> None:
+    """As far as the fake knows TensorRT's rules: the bytes of a frame go into a cast first."""
+    released = model.load(Path(__file__).parents[2] / "models" / "polyp-mobilenetv2-256", "int8_trt")
+    build(config, released)
+    opened = tensorrt.open(config, released)
+    assert all(difference.fits for difference in golden.differences(released, opened))
+    opened.close()
+
+
 def test_nothing_can_be_built_without_a_gpu_that_tensorrt_knows(
     trt: Fake, config: tensorrt.Config, loaded: Model
 ) -> None:
