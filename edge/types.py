@@ -259,7 +259,8 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Backend(Protocol):
-    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`."""
+    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`; and, where it
+    runs another file than int8, `precision(config) -> Precision`."""
 
     name: str
     input: TensorSpec

@@ -13,8 +13,7 @@ import enum
 import json
 import struct
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -25,35 +24,10 @@ import pytest
 
 from edge.infer.engine_store import MAGIC
 from tests.support.fake_cuda import FakeCuda
+from tests.support.trt_faults import Faults, Seen
 
 HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 PHASES = (("Building the engine", "", 3), ("Timing tactics", "Building the engine", 40), ("Serializing", "", 1))
-
-
-@dataclass
-class Faults:
-    """What goes wrong from now on."""
-
-    no_gpu: bool = False  # nothing can be constructed: the bindings raise TypeError
-    build: str = ""  # what the build says, and makes no engine
-    enqueue: str = ""  # what an inference says, and is not run
-    enqueue_captured: bool = False  # the engine cannot be captured into a graph
-    context: str = ""  # what the making of an execution context says
-    bind: bool = False  # an address is refused
-    timing_mismatch: bool = False  # the timing cache is another GPU's
-    stop_at: Callable[[], None] | None = None  # called in the middle of a build
-
-
-@dataclass
-class Seen:
-    """What was done to it."""
-
-    timing_caches: list[bytes] = field(default_factory=list)
-    workspace: int = 0
-    flags: int = 0
-    enqueued: int = 0
-    addresses: list[int] = field(default_factory=list)
-    executions: list[int] = field(default_factory=list)  # input addresses, in the order of the GPU's own work
 
 
 class Severity(enum.IntEnum):
@@ -240,8 +214,6 @@ class Builder(_Native):
         for name, parent, steps in PHASES:
             monitor.phase_start(name, parent, steps)
             for step in range(steps):
-                if self.fake.faults.stop_at is not None and step == 1:
-                    self.fake.faults.stop_at()
                 if not monitor.step_complete(name, step):
                     return False
             monitor.phase_finish(name)
@@ -363,7 +335,6 @@ class IExecutionContext(_Native):
 
         kept = HOST_FUNCTION(work)
         fake.kept.append(kept)
-        fake.seen.enqueued += 1
         if self.profiler is not None:
             for node in session.get_outputs():
                 self.profiler.report_layer_time(f"layer of {node.name}", 0.25)
@@ -415,5 +386,5 @@ def public() -> Iterator[tuple[str, type]]:
     """The classes of TensorRT that this file stands for."""
     for name, value in globals().items():
         ours = isinstance(value, type) and value.__module__ == __name__
-        if ours and not name.startswith("_") and value not in (Faults, Seen, Fake, Severity):
+        if ours and not name.startswith("_") and value not in (Fake, Severity):
             yield name, value

@@ -21,6 +21,7 @@ from tests.support import fake_cuda, fake_tensorrt, models
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_tensorrt import Fake
 from tests.support.frames import DeviceImage, green, polyp_logit
+from tests.support.trt_faults import Seen
 
 SIZE = models.SIZE
 OUT_OF_MEMORY, ILLEGAL_ADDRESS = 2, 700
@@ -67,7 +68,7 @@ def build(config: tensorrt.Config, loaded: Model, progress: Callable[[Progress],
 @pytest.fixture
 def backend(trt: Fake, config: tensorrt.Config, loaded: Model) -> Iterator[tensorrt.TensorRTBackend]:
     build(config, loaded)
-    trt.seen = fake_tensorrt.Seen()
+    trt.seen = Seen()
     opened = tensorrt.open(config, loaded)
     yield opened
     opened.close()
