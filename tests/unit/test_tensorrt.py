@@ -139,12 +139,16 @@ def test_each_buffer_of_the_pool_gets_a_graph_of_its_own(backend: tensorrt.Tenso
 
 
 def test_graphs_of_buffers_that_came_no_more_are_let_go(backend: tensorrt.TensorRTBackend, trt: Fake) -> None:
-    for value in range(tensorrt.GRAPHS + 6):
-        image = DeviceImage(green(value))
+    steady = DeviceImage(green(250))
+    passing = [DeviceImage(green(value)) for value in range(tensorrt.GRAPHS + 6)]
+    for value, image in enumerate(passing):
         for _ in range(2):
             assert np.allclose(backend.infer(image)["polyp"], polyp_logit(value))
+            assert np.allclose(backend.infer(steady)["polyp"], polyp_logit(250))
+    assert trt.cuda.living()["executables"] == tensorrt.GRAPHS
+    assert trt.cuda.calls("cuGraphInstantiate") == len(passing) + 1  # the one that always came again was kept
+    for image in (steady, *passing):
         image.close()
-    assert trt.cuda.living()["executables"] <= tensorrt.GRAPHS
 
 
 def test_an_engine_that_cannot_be_captured_is_enqueued(
