@@ -15,7 +15,7 @@ from edge.errors import InferenceError
 from edge.infer.engine_build import Building, Done, Failed, Happening, Renewing, Step, line
 from edge.types import TensorSpec
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 STEP, DONE = Step(phase="tactics", done=1, total=2), Done(engine="int8_trt", seconds=12.5)
 
 
@@ -79,7 +79,7 @@ def test_closing_stops_a_build_that_does_not_want_to() -> None:
     begun = time.monotonic()
     building.close()
     building.close()
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < WITHIN_S
 
 
 class Counting:
