@@ -2,7 +2,8 @@
 
 The rules: symmetric int8, zero point 0; activations per tensor, weights per output channel; float biases; a rectifier
 between operation and Q; of a sum with a convolution only the other addend quantised; no Q that no INT8 operation reads;
-no INT8 convolution of fewer than 16 channels (TensorRT's developer guide, "Working with Quantized Types").
+no INT8 convolution of fewer than 16 channels (TensorRT's developer guide, "Working with Quantized Types"). And bytes
+go into a cast and into nothing else, not even a transpose (issue 3985 of TensorRT's repository).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Audit:
 class _Auditor:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)
+        self.inputs = list(model.graph.input)
         self.constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
         self.made_by = {name: node for node in self.nodes for name in node.output}
         self.readers = readers(model)
@@ -111,6 +113,12 @@ class _Auditor:
             return f"fewer than {LEAST_CHANNELS} channels"
         return "input in float" if self.maker(node.input[0]) != "DequantizeLinear" else "left in float"
 
+    def bytes_read(self) -> Iterator[str]:
+        for value in self.inputs:
+            for reader in self.readers.get(value.name, []):
+                if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8 and reader.op_type != "Cast":
+                    yield f"{value.name}: its bytes are read by {reader.op_type}, expected Cast"
+
     def audit(self) -> Audit:
         rules = {
             "QuantizeLinear": self.quantiser,
@@ -118,7 +126,8 @@ class _Auditor:
             "Add": self.sum,
             "Conv": self.convolution,
         }
-        violations = [line for node in self.nodes if node.op_type in rules for line in rules[node.op_type](node)]
+        violations = [*self.bytes_read()]
+        violations += [line for node in self.nodes if node.op_type in rules for line in rules[node.op_type](node)]
         convolutions = [Convolution(n.output[0], self.why_float(n)) for n in self.nodes if n.op_type == "Conv"]
         return Audit(tuple(convolutions), tuple(violations))
 

@@ -33,7 +33,7 @@ OPSET = 18
 TENSORS = ("polyp", "features", "level2", "level4", "level8", "level16", "level32", "decoder4")  # what the net makes
 
 
-class _FromRGBA(nn.Module):
+class FromRGBA(nn.Module):
     """The student with a fourth input channel that its first convolution multiplies by zero, and all of TENSORS."""
 
     def __init__(self, student: Student) -> None:
@@ -56,7 +56,7 @@ def _net(student: Student, side: int) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
-            _FromRGBA(student).eval(),
+            FromRGBA(student).eval(),
             (torch.zeros(1, 4, side, side),),
             input_names=["x"],
             output_names=list(TENSORS),
@@ -72,7 +72,7 @@ def _net(student: Student, side: int) -> onnx.ModelProto:
     return net
 
 
-def _kernels() -> dict[str, np.ndarray]:
+def kernels() -> dict[str, np.ndarray]:
     """Fixed convolutions on the normalised picture (a byte is 127.5 x + 128); alpha's weights are zero."""
     mean = np.zeros((3, 4, CELL, CELL), np.float32)
     mean[range(3), range(3)] = 1 / CELL**2
@@ -107,7 +107,7 @@ def exported(student: Student, side: int) -> onnx.ModelProto:
         helper.make_node("Transpose", [INPUT], ["planes"], "planes", perm=[0, 3, 1, 2]),
         helper.make_node("DequantizeLinear", ["planes", "image.scale", "image.zero"], ["x"], "normalise"),
     ]
-    constants = {"image.scale": SCALE, "image.zero": ZERO, **_kernels()}
+    constants = {"image.scale": SCALE, "image.zero": ZERO, **kernels()}
     (width,) = (v.type.tensor_type.shape.dim[1].dim_value for v in net.output if v.name == "features")
     cells = side // CELL
     graph = helper.make_graph(

@@ -189,14 +189,16 @@ class _Writer:
         self.readable[name] = self.emit("DequantizeLinear", [integers, *grid], f"{name}/dq")
 
     def picture(self) -> None:
-        """U8: the frame's bytes are the quantised tensor. S8: float numbers that lie on the same grid."""
+        """U8: the frame's bytes are the quantised tensor. S8: float numbers that lie on the same grid, cast at once:
+        TensorRT takes bytes into a cast and into nothing else."""
         self.scales["x"] = SCALE
-        planes = self.emit("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
         if self.encoding.dtype is np.uint8:
+            planes = self.emit("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
             self.emit("DequantizeLinear", [planes, *self.grid("x")], "x")
             return
-        values = self.emit("Cast", [planes], "bytes", to=TensorProto.FLOAT)
-        centred = self.emit("Sub", [values, self.constant("x/middle", np.float32(128))], "centred")
+        values = self.emit("Cast", [INPUT], "bytes", to=TensorProto.FLOAT)
+        planes = self.emit("Transpose", [values], "planes", perm=[0, 3, 1, 2])
+        centred = self.emit("Sub", [planes, self.constant("x/middle", np.float32(128))], "centred")
         self.emit("Mul", [centred, self.constant("x/scale", SCALE)], "x")
 
     def convolution(self, unit: Unit) -> str:

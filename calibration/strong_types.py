@@ -13,6 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration.halves import whole
+from calibration.quantize import Calibration, quantised
+from calibration.units import units
 from edge.errors import ModelError
 
 MASKS = ("polyp",)  # outputs whose way is FP16
@@ -102,6 +105,15 @@ class _Typed:
         model = helper.make_model(built, opset_imports=opsets, producer_name="endoedge", ir_version=IR)
         onnx.checker.check_model(model, full_check=True)
         return model
+
+
+def in_halves(fp32: onnx.ModelProto) -> onnx.ModelProto:
+    """An FP32 model as TensorRT is to run it where 8 bits are not faster: no Q, no DQ, the way to the masks in FP16.
+
+    Its front is that of the S8 file: TensorRT has no DQ of bytes whose zero point is 128. Raises as `strongly_typed`.
+    """
+    nothing = Calibration({}, left=[unit.output for unit in units(whole(fp32))])
+    return strongly_typed(quantised(fp32, nothing, "s8"))
 
 
 def strongly_typed(s8: onnx.ModelProto) -> onnx.ModelProto:

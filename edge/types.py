@@ -170,8 +170,9 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
 
 
-Precision = Literal["int8", "int8_trt", "fp32"]
-"""A model's files: uint8 activations (ONNX Runtime), int8 with zero point 0 (TensorRT), the float reference."""
+Precision = Literal["int8", "int8_trt", "fp16_trt", "fp32"]
+"""A model's files: uint8 activations (ONNX Runtime), int8 with zero point 0 (TensorRT), float16 by casts (TensorRT,
+for GPUs on which 8 bits are not faster), the float reference."""
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
@@ -259,16 +260,20 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Backend(Protocol):
-    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`."""
+    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`; and, where it
+    runs another file than int8, `precision(config) -> Precision`."""
 
     name: str
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
-    host_copies: int  # frames that had to be copied because their rows were padded
+
+    @property
+    def host_copies(self) -> int:
+        """Frames that the processor had to copy: their rows were padded, or a GPU cannot read them where they were."""
 
     def infer(self, image: Any) -> Mapping[str, Any]:
-        """`image`: (H, W, 4) uint8 with `__array_interface__`. Returns numpy arrays by output name, **valid until
-        the next call**. Raises InferenceError."""
+        """`image`: (H, W, 4) uint8 with `__array_interface__`, or on a GPU backend `__cuda_array_interface__`. Returns
+        numpy arrays by output name, **valid until the next call**. Raises InferenceError."""
 
     def close(self) -> None: ...
 

@@ -24,13 +24,14 @@ from calibration.pictures import DatasetError
 from calibration.quantize import Calibration, calibrated, quantised
 from calibration.ranges import METHODS, Frame
 from calibration.sensitivity import BEST, Effect
-from calibration.strong_types import strongly_typed
+from calibration.strong_types import in_halves, strongly_typed
 from calibration.units import units
 
 LEAST_PICTURES = 16  # of fewer, chance decides how far activations reach
 JUDGED = 8  # of the calibration pictures: on these each unit's effect is measured
 COMPARED = 8  # and on these the two encodings
-U8, S8, TYPED, REPORT = FILES["int8_cpu"], FILES["int8_trt"], "int8_trt_fp16.onnx", "quantize.json"
+U8, S8, REPORT = FILES["int8_cpu"], FILES["int8_trt"], "quantize.json"
+TYPED, HALVES = "int8_trt_fp16.onnx", "fp16_trt.onnx"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unit-gate", type=float, default=sensitivity.GATE, help="effect beyond which a unit is float")
     parser.add_argument("--gate", type=float, default=qat.GATE, help="Dice lost to INT8 beyond which it is fine-tuned")
     parser.add_argument("--steps", type=int, default=qat.Schedule.steps, help="length of that fine-tuning; 0: never")
-    parser.add_argument("--fp16", action="store_true", help=f"also {TYPED}, for a strongly typed TensorRT network")
+    parser.add_argument("--fp16", action="store_true", help=f"also {TYPED} and {HALVES}, for strongly typed TensorRT")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     tuned, calibration, gate = _through_gate(options, model, calibration, frames, judged)
     files = {U8: quantised(tuned, calibration, "u8"), S8: quantised(tuned, calibration, "s8")}
     if options.fp16:
-        files[TYPED] = strongly_typed(files[S8])
+        files |= {TYPED: strongly_typed(files[S8]), HALVES: in_halves(model)}
     options.folder.mkdir(parents=True, exist_ok=True)
     for name, written in files.items():
         onnx.save(written, str(options.folder / name))

@@ -1,4 +1,4 @@
-"""The command line: `endoedge run | check | bench | replay | demo | display`.
+"""The command line: `endoedge run | check | bench | replay | demo | display | model`.
 
 Every command prints for people (rich) or, with `--json`, one JSON object on the last line for machines. Exit codes:
 0 fine, 1 something failed, 2 the command line or a configuration is wrong.
@@ -18,7 +18,15 @@ from rich.logging import RichHandler
 from edge import __version__
 from edge.errors import EdgeError
 
-COMMANDS = ("run", "check", "bench", "replay", "demo", "display")  # each: a file with HELP, arguments() and main()
+COMMANDS = (
+    "run",
+    "check",
+    "bench",
+    "replay",
+    "demo",
+    "display",
+    "model",
+)  # each: a file with HELP, arguments() and main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

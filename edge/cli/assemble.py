@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import msgspec
 from ulid import ULID
@@ -19,11 +22,13 @@ from edge.decide.ladder import Ladder
 from edge.decide.rules import Rules
 from edge.errors import ConfigError, EdgeError
 from edge.heads import Heads, open_all
+from edge.infer.engine_build import Building, Happening, Renewing
 from edge.outbox import Outbox
 from edge.timing import Stages
 from edge.types import Backend, Manifest, Model, Precision, RecordingSource, Struct
 from edge.uplink.config import UplinkConfig
 
+INFER_PATHS = ("cache_dir",)  # keys of [infer] that are relative to the site's file
 CAPTURE_PATHS = ("path", "cache_dir", "password_file")  # keys of [capture] that are relative to the site's file
 
 
@@ -92,14 +97,33 @@ def load_pipeline(file: Path) -> tuple[PipelineConfig, RulesConfig]:
     return pipeline, config.decode(tables, RulesConfig, str(file))
 
 
-def load_model(site: Site, precision: Precision = "int8") -> Model:
-    return model.load(site.models_dir / site.pipeline.model, precision)
+def load_model(site: Site, precision: Precision | None = None) -> Model:
+    """The file that the configured backend runs, or another `precision`."""
+    module, part = infer_part(site)
+    default: Precision = module.precision(part) if hasattr(module, "precision") else "int8"
+    return model.load(site.models_dir / site.pipeline.model, precision or default)
+
+
+def infer_part(site: Site) -> tuple[ModuleType, Any]:
+    """The configured backend's module and its `Config`, with absolute paths."""
+    base = Path(site.file).resolve().parent
+    module, part = config.part("edge.infer", site.config.infer, "backend", site.file, "infer")
+    paths_of = {key: str(base / getattr(part, key)) for key in INFER_PATHS if hasattr(part, key)}
+    return module, msgspec.structs.replace(part, **paths_of)
 
 
 def open_backend(site: Site, loaded: Model) -> Backend:
-    module, part = config.part("edge.infer", site.config.infer, "backend", site.file, "infer")
+    module, part = infer_part(site)
     backend: Backend = module.open(part, loaded)
     return backend
+
+
+def keep_tuned(site: Site, loaded: Model, backend: Backend, tell: Callable[[Happening], None]) -> Backend:
+    """`backend`, and where it was tuned to another power mode, one that is better as soon as it is built."""
+    if getattr(backend, "tuned", True):
+        return backend
+    command = [sys.executable, "-m", "edge.cli", "model", "build", "-c", site.file, "--events"]
+    return Renewing(backend, Building(command), lambda: open_backend(site, loaded), tell)
 
 
 def open_heads(site: Site, loaded: Model) -> Heads:

@@ -18,7 +18,7 @@ from edge.capture import gst
 from edge.cli import assemble, targets
 from edge.cli.assemble import Site
 from edge.cli.targets import Row
-from edge.errors import CaptureError, ConfigError, EdgeError, UplinkError
+from edge.errors import CaptureError, ConfigError, EdgeError, InferenceError, UplinkError
 from edge.outbox import Outbox
 from edge.status import CoreStatus
 from edge.types import Backend, Field, Frame, Model, SignalState
@@ -133,7 +133,8 @@ def _model(site: Site) -> tuple[Model | None, list[Row]]:
         backend = assemble.open_backend(site, loaded)
         rows.append(Row("null frame", True, _null_frame(site, loaded, backend)))
     except EdgeError as exc:
-        return loaded, [*rows, Row("null frame", False, str(exc), mend)]
+        lacks = isinstance(exc, InferenceError) and site.config.infer.get("backend") == "tensorrt"
+        return loaded, [*rows, Row("null frame", False, str(exc), "endoedge model build" if lacks else mend)]
     rows.append(_golden(loaded, backend))
     rows.append(_processor(loaded, site))
     return loaded, rows

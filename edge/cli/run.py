@@ -77,6 +77,7 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     """
     loaded = assemble.load_model(site)
     backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
+    backend = assemble.keep_tuned(site, loaded, backend, lambda happening: log.info("engine: %s", happening))
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
     source = Thinned(assemble.open_source(site, loaded.size))

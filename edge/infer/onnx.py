@@ -1,4 +1,5 @@
-"""ONNX Runtime on the CPU: the desk's backend, and any box's without a GPU.
+"""ONNX Runtime: on the CPU the desk's backend and any box's without a GPU; on a GPU the fallback for one that has no
+TensorRT of ours (`provider`).
 
 The session is made before the pipeline plays (making one holds the GIL for a while; running it does not). Input and
 outputs are bound to memory: the frame's own buffer goes in, preallocated arrays come out.
@@ -6,31 +7,52 @@ outputs are bound to memory: the frame's own buffer goes in, preallocated arrays
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Annotated, Any
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from edge.errors import InferenceError
+from edge.errors import GpuError, InferenceError
+from edge.infer.placing import Placing
+from edge.memory import gpu
 from edge.memory.host import address
-from edge.types import Model, TensorSpec
+from edge.types import Model, Precision, TensorSpec
+
+log = logging.getLogger(__name__)
 
 WARM_UP_RUNS = 3
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int64)": "int64"}
 
 
+CPU = "CPUExecutionProvider"
+GPU = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+# The file that each runs best: CUDA's kernels have no 8-bit convolutions, TensorRT wants zero points of 0.
+FILES: dict[str, Precision] = {"cpu": "int8", "cuda": "fp32", "tensorrt": "int8_trt"}
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[infer]` with `backend = "onnx"`."""
+    """`[infer]` with `backend = "onnx"`. `device` and `cache_dir` (engines that ONNX Runtime makes) are for GPUs."""
 
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    device: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
+    cache_dir: str = "/var/lib/endoedge/engines"
+
+
+def precision(config: Config) -> Precision:
+    """Which of a model's files it runs."""
+    return FILES[config.provider]
 
 
 def open(config: Config, model: Model) -> OnnxBackend:
-    """Raises InferenceError when the file is no ONNX, or its tensors are not those of its manifest."""
-    return OnnxBackend(config, model)
+    """Raises InferenceError when the file is no ONNX, its tensors are not those of its manifest, or no GPU is there."""
+    return OnnxBackend(config, model) if config.provider == "cpu" else OnnxGpuBackend(config, model)
 
 
 class OnnxBackend:
@@ -39,20 +61,11 @@ class OnnxBackend:
     name = "onnx"
 
     def __init__(self, config: Config, model: Model) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = config.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Spinning workers would take the core that GStreamer decodes on.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
-        except Exception as exc:  # ONNX Runtime raises its own classes straight from Exception
-            raise InferenceError(f"{model.path}: ONNX Runtime cannot load it: {_first_line(exc)}") from exc
         self.input = model.manifest.input
         self.outputs = tuple(model.manifest.outputs)
-        self.host_copies = 0
         self._path = model.path
+        self._padded = 0
+        self._session = self._open_session(config, model)
         self._check_tensors()
         self._binding = self._session.io_binding()
         self._results: dict[str, npt.NDArray[Any]] = {}
@@ -61,6 +74,25 @@ class OnnxBackend:
             self._binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for _ in range(WARM_UP_RUNS):
             self.infer(np.zeros(self.input.shape[1:], np.uint8))
+
+    @property
+    def host_copies(self) -> int:
+        return self._padded
+
+    def _open_session(self, config: Config, model: Model) -> Any:
+        return self._session_of([CPU], config, model)
+
+    def _session_of(self, providers: list[Any], config: Config, model: Model) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = config.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Spinning workers would take the core that GStreamer decodes on.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            return ort.InferenceSession(model.content, options, providers=providers)
+        except Exception as exc:  # ONNX Runtime raises its own classes straight from Exception
+            raise InferenceError(f"{model.path}: ONNX Runtime cannot load it: {_first_line(exc)}") from exc
 
     def _check_tensors(self) -> None:
         inputs = [_spec(node) for node in self._session.get_inputs()]
@@ -82,10 +114,13 @@ class OnnxBackend:
         pointer = address(image)
         packed = None
         if pointer is None:
-            self.host_copies += 1
+            self._padded += 1
             packed = np.ascontiguousarray(image)
             pointer = packed.ctypes.data
-        self._binding.bind_input(self.input.name, "cpu", 0, np.uint8, self.input.shape, pointer)
+        return self._run("cpu", 0, pointer)
+
+    def _run(self, device: str, index: int, pointer: int) -> Mapping[str, npt.NDArray[Any]]:
+        self._binding.bind_input(self.input.name, device, index, np.uint8, self.input.shape, pointer)
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as exc:
@@ -95,6 +130,80 @@ class OnnxBackend:
     def close(self) -> None:
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
+
+
+class OnnxGpuBackend(OnnxBackend):
+    """The same on a GPU, where a frame in its memory is read in place. Copies are those of `Placing`.
+
+    ONNX Runtime works on our stream, so what was put there for the frame comes first. TensorRT's provider builds
+    engines of its own when the session is made, for minutes the first time: that is said in the log.
+    """
+
+    def __init__(self, config: Config, model: Model) -> None:
+        self._closers = ExitStack()
+        self._index = config.device
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            super().__init__(config, model)
+            undo.pop_all()
+
+    def _open_session(self, config: Config, model: Model) -> Any:
+        provider = GPU[config.provider]
+        if provider not in ort.get_available_providers():
+            raise InferenceError(
+                f"this ONNX Runtime has no {provider}: install onnxruntime-gpu in place of onnxruntime"
+            )
+        try:
+            keep = self._closers.enter_context
+            device = keep(closing(gpu.Device.open(config.device)))
+            self._stream = keep(closing(gpu.Stream()))
+            self._placing = keep(closing(Placing(device, self._stream, self.input, self._path)))
+        except GpuError as exc:
+            raise InferenceError(f"GPU {config.device}: {exc}") from exc
+        session = self._session_of(_gpu_providers(config, self._stream), config, model)
+        if session.get_providers()[0] != provider:  # it would run on the CPU without a word
+            raise InferenceError(
+                f"{self._path}: ONNX Runtime cannot use {provider} here: its CUDA libraries are missing"
+            )
+        session.disable_fallback()
+        return session
+
+    @property
+    def host_copies(self) -> int:
+        return self._placing.host_copies
+
+    @property
+    def h2d_copies(self) -> int:
+        return self._placing.h2d_copies
+
+    @property
+    def device_copies(self) -> int:
+        return self._placing.device_copies
+
+    def infer(self, image: Any) -> Mapping[str, npt.NDArray[Any]]:
+        """See `types.Backend.infer` and `Placing.place`."""
+        try:
+            results = self._run("cuda", self._index, self._placing.place(image))
+            self._stream.synchronize()
+        except GpuError as exc:
+            raise InferenceError(f"{self._path}: {exc}") from exc
+        return results
+
+    def close(self) -> None:
+        self._session = self._binding = None  # before the stream that they work on
+        self._closers.close()
+
+
+def _gpu_providers(config: Config, stream: gpu.Stream) -> list[Any]:
+    """What does each layer, best first; what none of them has is the CPU's."""
+    common = {"device_id": config.device, "user_compute_stream": str(stream.handle)}
+    cuda = (GPU["cuda"], common)
+    if config.provider == "cuda":
+        return [cuda, CPU]
+    folder = Path(config.cache_dir) / "onnxruntime"
+    log.warning("TensorRT's provider may build its engine now, for minutes; it keeps it in %s", folder)
+    own = {"trt_int8_enable": True, "trt_engine_cache_enable": True, "trt_timing_cache_enable": True}
+    return [(GPU["tensorrt"], {**common, **own, "trt_engine_cache_path": str(folder)}), cuda, CPU]
 
 
 def _spec(node: Any) -> TensorSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 
 from edge import config, model
 from edge.errors import InferenceError
+from edge.infer import tensorrt
 from edge.memory.host import HostImage
 from edge.types import Backend, Model
-from tests.support import models
+from tests.support import fake_cuda, fake_tensorrt, models
 
 SIZE = models.SIZE
+HELPERS = {"engine_build", "engine_store", "inspector", "placing", "trt_build"}  # of edge/infer, no backends themselves
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +28,28 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return model.load(models.build(tmp_path_factory.mktemp("model")))
 
 
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch, loaded: Model, tmp_path: Path) -> Iterator[str]:
+    """A folder with the model's engine, over the fakes of TensorRT and CUDA; they stay for the test."""
+    started = fake_cuda.started()
+    fake_tensorrt.install(monkeypatch, next(started))
+    options = tensorrt.Config(cache_dir=str(tmp_path))
+    device = tensorrt.open_device(options)
+    built = tensorrt.build(options, loaded, b"", lambda step: True)
+    tensorrt.store(options).put(
+        tensorrt.key(device, loaded), built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256
+    )
+    device.close()
+    yield str(tmp_path)
+    next(started, None)
+
+
 @pytest.fixture(params=config.part_names("edge.infer"))
 def backend(request: pytest.FixtureRequest, loaded: Model) -> Any:
-    module, part = config.part("edge.infer", {"backend": request.param}, "backend", "test", "infer")
+    table = {"backend": request.param}
+    if request.param == "tensorrt":
+        table["cache_dir"] = request.getfixturevalue("engines")
+    module, part = config.part("edge.infer", table, "backend", "test", "infer")
     opened = module.open(part, loaded)
     yield opened
     opened.close()
@@ -105,4 +127,4 @@ def test_tensors_that_differ_from_the_manifest_are_refused(loaded: Model) -> Non
 
 def test_every_backend_file_is_covered() -> None:
     files = {path.stem for path in (Path(config.__file__).parent / "infer").glob("*.py")} - {"__init__"}
-    assert files == set(config.part_names("edge.infer"))
+    assert files - HELPERS == set(config.part_names("edge.infer"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,17 +21,18 @@ from edge.types import Golden, Manifest, Measurement, ModelFile, ModelHead, Prec
 SIZE = 64  # W = H of the frames it eats
 NAME = "green"
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
+WITH_TENSORRT: tuple[Precision, ...] = (*PRECISIONS, "int8_trt", "fp16_trt")
 
 
-def build(folder: Path, size: int = SIZE) -> Path:
-    """Write `model.toml` and what it names (int8 and fp32 are the same file here). Returns the folder."""
+def build(folder: Path, size: int = SIZE, precisions: Sequence[Precision] = PRECISIONS) -> Path:
+    """Write `model.toml` and what it names (all precisions are the same file here). Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = graph(size).SerializeToString()
-    for name in PRECISIONS:
+    for name in precisions:
         (folder / f"{name}.onnx").write_bytes(content)
     frames = np.random.default_rng(7).integers(0, 256, (2, size, size, 4), np.uint8)
-    vectors = golden.written(dict.fromkeys(PRECISIONS, content), frames, folder / "golden.npz")
-    write(folder, manifest(size, hashlib.sha256(content).hexdigest(), vectors))
+    vectors = golden.written(dict.fromkeys(precisions, content), frames, folder / "golden.npz")
+    write(folder, manifest(size, hashlib.sha256(content).hexdigest(), vectors, precisions))
     return folder
 
 
@@ -60,7 +62,7 @@ def write(folder: Path, said: Manifest) -> None:
     (folder / "model.toml").write_text(toml.dumps(msgspec.to_builtins(said)), encoding="utf-8")
 
 
-def manifest(size: int, digest: str, vectors: Golden) -> Manifest:
+def manifest(size: int, digest: str, vectors: Golden, precisions: Sequence[Precision] = PRECISIONS) -> Manifest:
     outputs = [("polyp", 1, size // 2), ("thumbnail", 3, size // 8), ("detail", 1, size // 8)]
     return Manifest(
         name=NAME,
@@ -68,7 +70,7 @@ def manifest(size: int, digest: str, vectors: Golden) -> Manifest:
         labels=["polyp"],
         licence="Apache-2.0",
         training_data=["none"],
-        files={name: ModelFile(path=f"{name}.onnx", sha256=digest) for name in PRECISIONS},
+        files={name: ModelFile(path=f"{name}.onnx", sha256=digest) for name in precisions},
         input=TensorSpec(name="image", dtype="uint8", shape=(1, size, size, 4)),
         outputs=[
             TensorSpec(name=name, dtype="float32", shape=(1, channels, side, side)) for name, channels, side in outputs

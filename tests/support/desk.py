@@ -1,0 +1,45 @@
+"""A whole site on a desk with the little green model, and its engines made by the fakes of TensorRT and CUDA."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edge.infer import tensorrt
+from edge.types import Precision
+from tests.support import fake_cuda, fake_tensorrt, models
+
+
+def site(
+    folder: Path, infer: str = 'backend = "tensorrt"', precisions: Sequence[Precision] = models.WITH_TENSORRT
+) -> Path:
+    """Write it. Returns its `endoedge.toml`; engines go to `folder/engines`."""
+    models.build(folder / "models" / models.NAME, precisions=precisions)
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "colonoscopy.toml").write_text(models.tables())
+    cache = 'cache_dir = "engines"\n' if "tensorrt" in infer else ""
+    file = folder / "endoedge.toml"
+    file.write_text(
+        'device = "box"\npipeline = "colonoscopy"\n'
+        'pipelines_dir = "pipelines"\nmodels_dir = "models"\nrun_dir = "run"\n'
+        f'[capture]\nsource = "test"\n[infer]\n{infer}\n{cache}[outbox]\npath = "outbox.db"\n'
+        '[uplink]\nhost = "127.0.0.1"\nport = 9\n'
+    )
+    return file
+
+
+def main() -> int:
+    """`python -m tests.support.desk POWER_MODE_FILE ARGUMENTS...`: the command line over the fakes, in a process."""
+    from edge import cli
+
+    patch = pytest.MonkeyPatch()
+    fake_tensorrt.install(patch, next(fake_cuda.started()))
+    patch.setattr(tensorrt, "POWER_MODE", Path(sys.argv[1]))
+    return cli.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

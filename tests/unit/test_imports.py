@@ -1,0 +1,40 @@
+"""Vendors' packages have one door each: the file that may import them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EDGE = Path(__file__).parents[2] / "edge"
+DOORS = {"cuda": "memory/gpu.py", "tensorrt": "infer/tensorrt.py", "onnxruntime": "infer/onnx.py"}
+
+
+def importers(package: str) -> set[str]:
+    found = set()
+    for file in EDGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            if any(name.split(".")[0] == package for name in names):
+                found.add(str(file.relative_to(EDGE)))
+    return found
+
+
+@pytest.mark.parametrize("package", list(DOORS))
+def test_each_is_imported_in_one_file(package: str) -> None:
+    assert importers(package) == {DOORS[package]}
+
+
+def test_choosing_comes_before_importing() -> None:
+    """Everything that knows of a GPU can be imported where there is none."""
+    program = (
+        "import sys\nfrom edge.infer import onnx, tensorrt\nfrom edge.memory import gpu\nfrom edge.cli import model\n"
+        "print([name for name in ('cuda', 'tensorrt', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=EDGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
