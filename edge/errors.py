@@ -32,6 +32,10 @@ class InferenceError(EdgeError):
     """A backend cannot load or run a model."""
 
 
+class GpuError(EdgeError):
+    """The GPU, its driver or its memory failed. CaptureError or InferenceError is made of it where it was used."""
+
+
 class OutboxError(EdgeError):
     """An event could not be made durable, so nobody was told of it."""
 
