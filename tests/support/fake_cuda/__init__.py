@@ -1,0 +1,123 @@
+"""A libcuda for tests: `libcuda.c`, compiled where the tests run, under the real cuda-bindings.
+
+It is loaded into the test's process by its name, before the bindings look for `libcuda.so.1`, so that they find this
+one. Where a real driver is loaded already, or gcc or the bindings are missing, the test is skipped with the reason.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import wheels
+
+SOURCE = Path(__file__).with_name("libcuda.c")
+BINDINGS = "cuda-bindings==13.*"
+KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p))
+KINDS = ("contexts", "streams", "graphs", "executables", "host", "device", "modules")
+
+
+class FakeCuda:
+    """What a test asks of the driver, and sees of it."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        library.fake_memory.argtypes, library.fake_memory.restype = [ctypes.c_uint64], ctypes.c_void_p
+        library.fake_address.argtypes, library.fake_address.restype = [ctypes.c_void_p], ctypes.c_uint64
+        library.cuLaunchHostFunc.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+        self._kernels: list[object] = []
+
+    def fail(self, name: str, code: int, nth: int = 1) -> None:
+        """The `nth` call of `name` from now on answers the CUresult `code`, once."""
+        self._library.fake_fail(name.encode(), nth, code)
+
+    def calls(self, name: str) -> int:
+        return int(self._library.fake_calls(name.encode()))
+
+    def living(self) -> dict[str, int]:
+        """What was lent and not given back, by kind; kinds of which there is nothing are left out."""
+        counts = {kind: int(self._library.fake_living(kind.encode())) for kind in KINDS}
+        return {kind: count for kind, count in counts.items() if count}
+
+    def devices(self, count: int) -> None:
+        self._library.fake_devices(count)
+
+    def integrated(self, yes: bool) -> None:
+        self._library.fake_integrated(int(yes))
+
+    def memory(self, address: int) -> int:
+        """Where the host finds what lies at a device address; 0 when it is none."""
+        return int(self._library.fake_memory(address) or 0)
+
+    def address(self, memory: int) -> int:
+        """The device address of memory that a test made: as a capture card's buffer would have one."""
+        return int(self._library.fake_address(memory))
+
+    def enqueue(self, stream: int, function: object) -> int:
+        """Let a ctypes `CFUNCTYPE(None, c_void_p)` run on a stream, or be captured. The caller keeps it alive."""
+        return int(self._library.cuLaunchHostFunc(stream, ctypes.cast(function, ctypes.c_void_p), None))  # type: ignore[arg-type]
+
+    def kernel(self, name: str, sizes: str, run: Callable[[int, int, list[int]], None]) -> None:
+        """What the PTX entry `name` does: `run(blocks, threads, arguments)`; `sizes`: bytes of each, "8844"."""
+
+        def called(grid: int, block: int, places: object) -> None:
+            kinds = {"4": ctypes.c_uint32, "8": ctypes.c_uint64}
+            values = [kinds[size].from_address(places[i]).value for i, size in enumerate(sizes)]  # type: ignore[index]
+            run(grid, block, values)
+
+        kept = KERNEL(called)
+        self._kernels.append(kept)
+        self._library.fake_kernel(name.encode(), sizes.encode(), kept)
+
+    def reset(self) -> None:
+        self._library.fake_reset()
+        self._library.cuCtxSetCurrent(None)
+
+
+def bindings() -> None:
+    """Make the real `cuda.bindings` importable, or skip."""
+    wheels.importable(BINDINGS, "cuda.bindings", "cuda-pathfinder")
+
+
+def build(folder: Path) -> Path:
+    """Compile it as `folder/libcuda.so.1`. Skips the test when there is no compiler."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        pytest.skip("no gcc to compile the fake driver with")
+    library = folder / "libcuda.so.1"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1"]
+    subprocess.run([gcc, *flags, "-o", str(library), str(SOURCE), "-ldl"], check=True, timeout=60)
+    return library
+
+
+@functools.cache
+def _loaded() -> FakeCuda | str:
+    """The one driver of this process, or why there is none."""
+    try:
+        ctypes.CDLL("libcuda.so.1", os.RTLD_NOLOAD | os.RTLD_NOW)
+        return "a real libcuda.so.1 is loaded in this process"
+    except OSError:
+        pass
+    bindings()
+    with tempfile.TemporaryDirectory() as folder:
+        return FakeCuda(ctypes.CDLL(str(build(Path(folder)))))
+
+
+def started() -> Iterator[FakeCuda]:
+    """For a fixture: a driver in its first state; afterwards nothing may be left that was lent."""
+    fake = _loaded()
+    if isinstance(fake, str):
+        pytest.skip(fake)
+    fake.reset()
+    yield fake
+    left = fake.living()
+    fake.reset()
+    assert not left, f"not given back: {left}"
