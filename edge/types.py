@@ -57,11 +57,19 @@ class Field(Struct, frozen=True, kw_only=True):
     outline: tuple[tuple[float, float], ...]
 
 
+Memory = Literal["host", "mapped", "nvmm", "cuda"]
+"""Where a frame's pixels lie, and the file in `edge/memory/` that knows how to reach them."""
+
+HOST: tuple[Memory, ...] = ("host",)
+"""The kinds of memory that a backend without a GPU reads frames from."""
+
+
 class Frame:
     """One picture on loan from its source; `release()` gives the buffer back. Owner: the core loop's thread.
 
     `image` has `__array_interface__` (or `__cuda_array_interface__`): RGBA uint8 `(H, W, 4)` at model size, black
-    outside the field. It must not be touched after `release()`.
+    outside the field. It must not be touched after `release()`; a reader that works asynchronously on a GPU says so
+    (`memory.device.DeviceImage.hold`), and `release()` waits for it.
     """
 
     __slots__ = ("_release", "captured_ns", "field", "image", "media_ns", "seq")
@@ -114,7 +122,11 @@ class SourceStats(Struct, frozen=True, kw_only=True):
     dropped: int = 0  # decoded, but replaced by a newer one before the loop asked
     repeated: int = 0  # the picture before it once more, to the bit: seen, never handed out
     withheld: int = 0  # pictures that came while the signal was not live, or were no live picture: never handed out
-    host_copies: int = 0  # whole pictures copied by our own code (0 on a good day)
+    memory: Memory = "host"  # where frames lie
+    host_copies: int = 0  # whole pictures copied within host memory by our own code (0 on a good day)
+    h2d: int = 0  # whole pictures brought to the GPU (or a Jetson's video hardware) by the profile's elements
+    d2h: int = 0  # ... and from there to host memory
+    glances: int = 0  # tiny pictures brought to host memory to be looked at, where frames stay on the GPU
     rebuilds: int = 0  # pipelines built anew: after a change of format, a loss of signal, a fault
 
 
@@ -132,7 +144,8 @@ class Ring(Protocol):
 
 
 class Source(Protocol):
-    """Where frames come from. `edge/capture/NAME.py` has a frozen `Config` and `open(config, size) -> Source`.
+    """Where frames come from. `edge/capture/NAME.py` has a frozen `Config` and `open(config, size, reads) -> Source`,
+    where `reads` are the kinds of memory that the backend takes frames from.
 
     Used from one thread. `next` never raises for a missing signal; it raises CaptureError when the source is broken.
     `waited_ns` is how long the last `next` was blocked, waiting for a picture.
@@ -258,12 +271,15 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Backend(Protocol):
-    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`."""
+    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`, and also
+    `reads(config) -> tuple[Memory, ...]` where it takes frames from other memory than the host's."""
 
     name: str
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
-    host_copies: int  # frames that had to be copied because their rows were padded
+    host_copies: int  # frames that had to be copied in host memory because their rows were padded
+    h2d: int  # frames that it copied to the GPU
+    d2h: int  # frames that it copied from there
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         """`image`: (H, W, 4) uint8 with `__array_interface__`. Returns numpy arrays by output name, **valid until
