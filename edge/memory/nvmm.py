@@ -172,6 +172,8 @@ class NvmmMapper:
 
     def let_go(self) -> None:
         """First CUDA, then EGL, and only then may GStreamer free the surfaces."""
+        if not self._seen:
+            return
         self._forget_freed()
         with _logged("the GPU's last work"):
             gpu.call("cuCtxSynchronize")
