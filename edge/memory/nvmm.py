@@ -178,11 +178,11 @@ class NvmmMapper:
         with _logged("the GPU's last work"):
             gpu.call("cuCtxSynchronize")
         for (data, _), mapped in self._seen.items():
+            self._freed.unwatch(mapped.memory)
             with _logged("a surface"):
                 gpu.call("cuGraphicsUnregisterResource", mapped.resource)
-            if self._unmap_egl(data, 0) != 0:
-                log.error("NVMM: NvBufSurfaceUnMapEglImage failed")
-            self._freed.unwatch(mapped.memory)
+                if self._unmap_egl(data, 0) != 0:
+                    raise GpuError("NvBufSurfaceUnMapEglImage failed")
         self._seen.clear()
 
     def close(self) -> None:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from tests.support.fake_cuda import FakeCuda
 
 _WIDTH = {"u32": 2**32, "b32": 2**32, "u64": 2**64}
@@ -93,3 +95,17 @@ def teach(cuda: FakeCuda, file: Path, name: str) -> None:
     """Let the fake driver run what the file says when `name` is launched."""
     kernel = Kernel(file.read_text(), name)
     cuda.kernel(name, kernel.sizes, lambda *launch: kernel.run(*launch, memory=cuda.memory))
+
+
+def teach_blacken(cuda: FakeCuda) -> None:
+    """What `blacken.ptx` does, at once for a whole picture: for tests of what is around it."""
+
+    def run(blocks: int, threads: int, values: list[int]) -> None:
+        pixels, keep, pitch, width, height = values
+        assert blocks * threads >= width * height
+        rows = np.frombuffer((ctypes.c_uint8 * (pitch * height)).from_address(cuda.memory(pixels)), np.uint8)
+        mask = np.frombuffer((ctypes.c_uint32 * (width * height)).from_address(cuda.memory(keep)), np.uint32)
+        picture = rows.reshape(height, pitch)[:, : width * 4].view(np.uint32)
+        picture &= mask.reshape(height, width)
+
+    cuda.kernel("blacken", "88444", run)

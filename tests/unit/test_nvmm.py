@@ -266,16 +266,23 @@ def test_giving_back_goes_on_when_it_fails(
     library: FakeSurfaces,
     mapper: NvmmMapper,
     memories: Memories,
-    surface: Callable[..., int],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for one in [surface() for _ in range(3)]:
+    all_three = [library.surface(W, H) for _ in range(3)]
+    for one in all_three:
         seen(mapper, memories, one)
     cuda.fail("cuCtxSynchronize", UNKNOWN)
+    cuda.fail("cuGraphicsUnregisterResource", UNKNOWN)
     with caplog.at_level(logging.ERROR):
         mapper.let_go()
-    assert "cuCtxSynchronize" in caplog.text
-    assert library.images == 0
+    assert "the GPU's last work: cuCtxSynchronize" in caplog.text
+    assert "a surface: cuGraphicsUnregisterResource" in caplog.text
+    assert library.images == 1  # CUDA still has it, so EGL was not asked
+    for one in all_three:
+        library.drop(one)
+    mapper.close()
+    assert cuda.living() == {"resources": 1}
+    cuda.reset()
 
 
 def test_a_surface_that_was_freed_is_not_touched_again(
