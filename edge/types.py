@@ -278,8 +278,8 @@ class Backend(Protocol):
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     host_copies: int  # frames that had to be copied in host memory because their rows were padded
-    h2d: int  # frames that it copied to the GPU
-    d2h: int  # frames that it copied from there
+    h2d_copies: int  # frames that it copied to the GPU
+    device_copies: int  # frames that it copied within the GPU's memory, because their rows were padded
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         """`image`: (H, W, 4) uint8 with `__array_interface__`. Returns numpy arrays by output name, **valid until

@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from edge.capture import gst
 from edge.capture import gst_c as c
 from edge.capture.gst import Gst
 from edge.memory import nvmm
+from tests.support import gst_element
 from tests.support.fake_nvmm import FakeSurfaces, pixels
-
-gst.init()
-gst.gi.require_version("GObject", "2.0")
-from gi.repository import GObject  # noqa: E402
+from tests.support.gst_element import property_of, scaled, shape_of
 
 NV12 = 6
-CAPS = Gst.Caps.from_string("video/x-raw,format={RGBA,BGRx};video/x-raw(memory:NVMM),format={RGBA,NV12}")
 _wrap = ctypes.CDLL("libgstreamer-1.0.so.0").gst_buffer_new_wrapped_full
 _wrap.restype = ctypes.c_void_p
 _wrap.argtypes = (ctypes.c_int, ctypes.c_void_p, *[ctypes.c_size_t] * 3, ctypes.c_void_p, ctypes.c_void_p)
-_push = ctypes.CDLL("libgstreamer-1.0.so.0").gst_pad_push
-_push.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-_object = ctypes.CDLL("libgobject-2.0.so.0")
-_object.g_object_ref.argtypes = _object.g_object_force_floating.argtypes = (ctypes.c_void_p,)
 library: FakeSurfaces | None = None
 
 
@@ -66,87 +57,52 @@ class Pool:
         self.surfaces, self._buffers = [], []
 
 
-class NvVidConv(Gst.Element):  # type: ignore[misc, name-defined]
+class NvVidConv(gst_element.Converter):
     __gstmetadata__ = ("NvVidConv", "Filter/Converter/Video/Scaler", "a fake", "tests")
-    __gsttemplates__ = tuple(
-        Gst.PadTemplate.new(name, direction, Gst.PadPresence.ALWAYS, CAPS)
-        for name, direction in (("sink", Gst.PadDirection.SINK), ("src", Gst.PadDirection.SRC))
+    __gsttemplates__ = gst_element.templates(
+        "video/x-raw,format={RGBA,BGRx};video/x-raw(memory:NVMM),format={RGBA,NV12}"
     )
-    bl_output = GObject.Property(type=bool, default=True)
-    output_buffers = GObject.Property(type=int, default=4)
-    left = GObject.Property(type=int, default=0)
-    right = GObject.Property(type=int, default=0)
-    top = GObject.Property(type=int, default=0)
-    bottom = GObject.Property(type=int, default=0)
+    bl_output = property_of(type=bool, default=True)
+    output_buffers = property_of(type=int, default=4)
+    left = property_of(type=int, default=0)
+    right = property_of(type=int, default=0)
+    top = property_of(type=int, default=0)
+    bottom = property_of(type=int, default=0)
 
     def __init__(self) -> None:
         super().__init__()
-        self._in: Any = None
-        self._out: Any = None
         self._pool: Pool | None = None
-        sink, self._src = (
-            Gst.Pad.new_from_template(template, template.name_template) for template in self.__gsttemplates__
-        )
-        sink.set_chain_function_full(self._chain)
-        sink.set_event_function_full(self._event)
-        self.add_pad(sink)
-        self.add_pad(self._src)
-        _object.g_object_ref(hash(self))  # PyGObject has sunk it, and a factory wants to do that itself
-        _object.g_object_force_floating(hash(self))
 
-    def _event(self, pad: Any, parent: Any, event: Any) -> bool:
-        if event.type is not Gst.EventType.CAPS:
-            return bool(pad.event_default(parent, event))
-        self._in = event.parse_caps()
-        out = self._src.get_allowed_caps().fixate()
-        missing = [key for key in ("width", "height", "framerate") if not out.get_structure(0).has_field(key)]
-        given = self._in.get_structure(0).to_string().rstrip(";").split(", ")
-        text = [out.to_string(), *(field for field in given if field.partition("=")[0] in missing)]
-        out = Gst.Caps.from_string(", ".join(text))
-        if self._out is None or not out.is_equal(self._out):
-            self._out = out
-            if self._pool is not None:
-                self._pool.free()
-            self._pool = self._made_pool()
-        return bool(self._src.push_event(Gst.Event.new_caps(out)))
+    def negotiated(self) -> None:
+        if self._pool is not None:
+            self._pool.free()
+            self._pool = None
+        if self.caps_out.get_features(0).contains("memory:NVMM"):
+            width, height, form = shape_of(self.caps_out)
+            self._pool = Pool(width, height, nvmm.RGBA if form == "RGBA" else NV12, self.output_buffers)
 
-    def _made_pool(self) -> Pool | None:
-        if not self._out.get_features(0).contains("memory:NVMM"):
-            return None
-        width, height, form = self._of(self._out)
-        return Pool(width, height, nvmm.RGBA if form == "RGBA" else NV12, self.output_buffers)
-
-    @staticmethod
-    def _of(caps: Any) -> tuple[int, int, str]:
-        structure = caps.get_structure(0)
-        return structure.get_value("width"), structure.get_value("height"), structure.get_value("format")
-
-    def _chain(self, pad: Any, parent: Any, buffer: Any) -> Any:
-        width, height, form = self._of(self._out)
-        picture = self._read(hash(buffer))
+    def convert(self, buffer: int) -> int:
+        width, height, form = shape_of(self.caps_out)
+        picture = self._read(buffer)
         x0, y0, x1, y1 = self.left, self.top, self.right, self.bottom
-        if x1 > x0 and y1 > y0:
-            picture = picture[y0:y1, x0:x1]
-        rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), picture.shape[:2], strict=True))
-        scaled = picture[rows[:, None], columns[None]]
+        small = scaled(picture[y0:y1, x0:x1] if x1 > x0 and y1 > y0 else picture, width, height)
         if self._pool is not None:
             out, surface = self._pool.take()
-            pixels(surface)[:] = scaled
-        else:
-            flat = np.ascontiguousarray(scaled if form == "RGBA" else scaled[:, :, [2, 1, 0, 3]]).tobytes()
-            out = c.new_buffer(None, len(flat), None)
-            c.fill(out, 0, flat, len(flat))
-        c.Buffer.from_address(out).pts = c.Buffer.from_address(hash(buffer)).pts
-        return Gst.FlowReturn(_push(hash(self._src), out))
+            pixels(surface)[:] = small
+            return out
+        flat = np.ascontiguousarray(small if form == "RGBA" else small[:, :, [2, 1, 0, 3]]).tobytes()
+        out = int(c.new_buffer(None, len(flat), None))
+        c.fill(out, 0, flat, len(flat))
+        return out
 
     def _read(self, buffer: int) -> np.ndarray:
         """RGBA of what comes, by the memory that it comes in."""
         mapping = c.MapInfo()
         assert c.map(c.peek_memory(buffer, 0), ctypes.byref(mapping), 1)
         try:
-            if self._in.get_features(0).contains("memory:NVMM"):
+            if self.caps_in.get_features(0).contains("memory:NVMM"):
                 return pixels(int(mapping.data)).copy()
-            width, height, form = self._of(self._in)
+            width, height, form = shape_of(self.caps_in)
             rgba = np.frombuffer(ctypes.string_at(mapping.data, width * height * 4), np.uint8)
             rgba = rgba.reshape(height, width, 4)
             return rgba if form == "RGBA" else rgba[:, :, [2, 1, 0, 3]]
@@ -157,21 +113,15 @@ class NvVidConv(Gst.Element):  # type: ignore[misc, name-defined]
         result = Gst.Element.do_change_state(self, transition)
         if transition is Gst.StateChange.PAUSED_TO_READY and self._pool is not None:
             self._pool.free()
-            self._pool = self._out = None
+            self._pool = self.caps_out = None
         return result
 
 
-GObject.type_register(NvVidConv)
+gst_element.register_type(NvVidConv)
 
 
-@contextmanager
-def registered(surfaces: FakeSurfaces) -> Iterator[None]:
+def registered(surfaces: FakeSurfaces) -> AbstractContextManager[None]:
     """GStreamer has an element `nvvidconv`, meanwhile."""
     global library
     library = surfaces
-    Gst.Element.register(None, "nvvidconv", 0, NvVidConv)
-    try:
-        yield
-    finally:
-        registry = Gst.Registry.get()
-        registry.remove_feature(Gst.ElementFactory.find("nvvidconv"))
+    return gst_element.registered("nvvidconv", NvVidConv)
