@@ -22,10 +22,11 @@ class MappedImage(DeviceImage):
 
     __slots__ = ("__array_interface__",)
 
-    def __init__(self, memory: gpu.Mapped) -> None:
-        height, width, channels = memory.array.shape
-        super().__init__(memory.pointer, height, width, width * channels)
-        self.__array_interface__ = memory.array.__array_interface__
+    def __init__(self, pointer: int, array: npt.NDArray[np.uint8]) -> None:
+        """`array`: contiguous (H, W, 4), which the GPU has at `pointer`."""
+        height, width, channels = array.shape
+        super().__init__(pointer, height, width, width * channels)
+        self.__array_interface__ = array.__array_interface__
 
 
 class MappedMapper:
@@ -52,7 +53,7 @@ class MappedMapper:
         pixels = np.asarray(HostImage(data, height, width, stride)).view(np.uint32)[:, :, 0]
         np.bitwise_and(pixels, self._mask, out=self._memory.array.view(np.uint32)[:, :, 0])
         self.host_copies += 1
-        return MappedImage(self._memory)
+        return MappedImage(self._memory.pointer, self._memory.array)
 
     def blacken(self, image: MappedImage) -> None:
         """It came so."""
