@@ -73,6 +73,9 @@ class FileSource:
         self.stills: Stills | None = None
         try:
             self._start(after_ns=-1)
+        except GpuError as exc:
+            self._mapper.close()
+            raise CaptureError(f"{self._path}: {exc}") from exc
         except BaseException:
             self._mapper.close()
             raise
@@ -91,15 +94,18 @@ class FileSource:
     # ------------------------------------------------------------------------------------------ frames
 
     def next(self, timeout_s: float) -> Frame | Gap:
+        try:
+            return self._next(timeout_s)
+        except GpuError as exc:
+            return self._finish(SignalState.FAILED, f"{self._path}: broken after {self._seconds()}: {exc}")
+
+    def _next(self, timeout_s: float) -> Frame | Gap:
         self._return_lent()
         self.waited_ns = 0
         if self._pipeline is None:
             return self._gap(self._state)
         before_ns = time.perf_counter_ns()
-        try:
-            picture = self._pipeline.pull(timeout_s)
-        except GpuError as exc:
-            return self._finish(SignalState.FAILED, f"{self._path}: {exc}")
+        picture = self._pipeline.pull(timeout_s)
         self.waited_ns = time.perf_counter_ns() - before_ns
         if self._pipeline.format_changed():
             if picture is not None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edge.memory import gpu
 from edge.memory.device import DeviceImage
+from edge.memory.mapper import close_all
 
 PTX = Path(__file__).with_suffix(".ptx")
 THREADS = 256  # in a block
@@ -62,7 +63,6 @@ class Blackener:
         self._stream.synchronize()
 
     def close(self) -> None:
-        for part in (self._mask, self._module, self._stream):
-            if part is not None:
-                part.close()
+        """Never raises."""
+        close_all(self._mask, self._module, self._stream)
         self._mask = self._module = None

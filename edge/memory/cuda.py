@@ -17,7 +17,7 @@ from edge.errors import GpuError
 from edge.memory import gpu
 from edge.memory.blacken import Blackener
 from edge.memory.device import DeviceImage
-from edge.memory.mapper import READ_WRITE
+from edge.memory.mapper import READ_WRITE, close_all
 
 LIBRARY = "libgstcuda-1.0.so.0"
 MAP_CUDA = 0x20000  # GST_MAP_CUDA = GST_MAP_FLAG_LAST << 1
@@ -66,8 +66,7 @@ class CudaMapper:
         """Nothing is remembered of a pipeline."""
 
     def close(self) -> None:
-        self._blackener.close()
-        self._device.close()
+        close_all(self._blackener, self._device)
 
 
 def open() -> CudaMapper:

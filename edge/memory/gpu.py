@@ -62,7 +62,7 @@ def _first_line(exc: Exception) -> str:
 
 
 class Device:
-    """One GPU and its primary context, which TensorRT and GStreamer share with us. `memory_bytes` is all it has."""
+    """One GPU and its primary context: that of CUDA's runtime, so of TensorRT. `memory_bytes` is all it has."""
 
     def __init__(self, index: int, handle: Any, context: Any) -> None:
         attributes = driver().CUdevice_attribute
@@ -135,14 +135,15 @@ class Stream:
         Whatever happened, the stream is out of capture mode afterwards and usable. `enqueue` says by any EdgeError that
         it failed. Thread-local capture: what GStreamer's threads allocate meanwhile is allowed.
         """
-        call("cuStreamBeginCapture", self.handle, driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        mode = driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         failed: EdgeError | None = None
         recorded = None
         try:
-            enqueue()
-        except EdgeError as exc:
-            failed = exc
-        try:
+            call("cuStreamBeginCapture", self.handle, mode)
+            try:
+                enqueue()
+            except EdgeError as exc:
+                failed = exc
             recorded = call("cuStreamEndCapture", self.handle)
             if failed is None:
                 return Graph(call("cuGraphInstantiate", recorded, 0))

@@ -6,15 +6,13 @@ copy also blackens what is outside the field, which would have touched every pix
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 import numpy as np
 import numpy.typing as npt
 
 from edge.memory import gpu
 from edge.memory.device import DeviceImage
 from edge.memory.host import HostImage
-from edge.memory.mapper import READ
+from edge.memory.mapper import READ, close_all
 
 
 class MappedImage(DeviceImage):
@@ -62,10 +60,7 @@ class MappedMapper:
         """Nothing is remembered of a pipeline."""
 
     def close(self) -> None:
-        with ExitStack() as every:
-            every.callback(self._device.close)
-            if self._memory is not None:
-                every.callback(self._memory.close)
+        close_all(self._memory, self._device)
         self._memory = None
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.errors import GpuError
 from edge.types import Memory
+
+log = logging.getLogger(__name__)
 
 READ, READ_WRITE = 1, 3  # GstMapFlags
 
@@ -44,7 +48,21 @@ class Mapper(Protocol):
         """Forget everything of a pipeline. Called before it goes to NULL, with nothing lent. Never raises."""
 
     def close(self) -> None:
-        """After the last pipeline."""
+        """After the last pipeline. Never raises; harmless when called again."""
+
+
+class _Closing(Protocol):
+    def close(self) -> None: ...
+
+
+def close_all(*parts: _Closing | None) -> None:
+    """Each in turn, whatever fails: from a GPU that broke nothing can be given back, and others wait for their turn."""
+    for part in parts:
+        try:
+            if part is not None:
+                part.close()
+        except GpuError as exc:
+            log.error("giving back what was the GPU's: %s", exc)
 
 
 def open(kind: Memory) -> Mapper:

@@ -24,7 +24,7 @@ from edge.memory import gpu
 from edge.memory.blacken import Blackener
 from edge.memory.device import DeviceImage
 from edge.memory.freed import Freed
-from edge.memory.mapper import READ
+from edge.memory.mapper import READ, close_all
 
 log = logging.getLogger(__name__)
 
@@ -187,9 +187,7 @@ class NvmmMapper:
 
     def close(self) -> None:
         self.let_go()
-        self._freed.close()
-        self._blackener.close()
-        self._device.close()
+        close_all(self._freed, self._blackener, self._device)
 
 
 def open() -> NvmmMapper:

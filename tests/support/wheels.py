@@ -47,12 +47,17 @@ def unpacked(requirement: str) -> Path:
         content = Path(scratch) / "content"
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(content)
-        try:
-            content.rename(target)
-        except OSError:  # another run was faster
-            if not target.is_dir():
-                raise
+        keep(content, target)
     return target
+
+
+def keep(made: Path, target: Path) -> None:
+    """Move a folder into the cache, unless another run was faster."""
+    try:
+        made.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
 
 
 def importable(requirement: str, module: str, *needs: str) -> None:

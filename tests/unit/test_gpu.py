@@ -153,7 +153,7 @@ def test_a_graph_repeats_what_was_captured(stream: gpu.Stream) -> None:
     there.close()
 
 
-@pytest.mark.parametrize("failing", ["enqueue", "cuStreamEndCapture", "cuGraphInstantiate"])
+@pytest.mark.parametrize("failing", ["enqueue", "cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate"])
 def test_what_cannot_be_captured_leaves_a_stream_that_works(
     failing: str, cuda: FakeCuda, stream: gpu.Stream, caplog: pytest.LogCaptureFixture
 ) -> None:

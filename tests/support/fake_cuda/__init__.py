@@ -32,6 +32,7 @@ class FakeCuda:
         self._library = library
         library.fake_memory.argtypes, library.fake_memory.restype = [ctypes.c_uint64], ctypes.c_void_p
         library.fake_address.argtypes, library.fake_address.restype = [ctypes.c_void_p], ctypes.c_uint64
+        library.cuStreamIsCapturing.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         library.cuLaunchHostFunc.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
         self._kernels: list[object] = []
 
@@ -64,6 +65,11 @@ class FakeCuda:
     def enqueue(self, stream: int, function: object) -> int:
         """Let a ctypes `CFUNCTYPE(None, c_void_p)` run on a stream, or be captured. The caller keeps it alive."""
         return int(self._library.cuLaunchHostFunc(stream, ctypes.cast(function, ctypes.c_void_p), None))  # type: ignore[arg-type]
+
+    def capturing(self, stream: int) -> bool:
+        status = ctypes.c_int()
+        self._library.cuStreamIsCapturing(stream, ctypes.byref(status))
+        return status.value != 0
 
     def kernel(self, name: str, sizes: str, run: Callable[[int, int, list[int]], None]) -> None:
         """What the PTX entry `name` does: `run(blocks, threads, arguments)`; `sizes`: bytes of each, "8844"."""
