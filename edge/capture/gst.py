@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +38,6 @@ from gi.repository import GLib, Gst, GstApp, GstVideo  # noqa: E402, F401  (GstA
 log = logging.getLogger(__name__)
 
 CLOSE_WITHIN_S = 3.0
-PREROLL_SLICE_S = 0.1
 _TIME = int(Gst.Format.TIME)
 _NONE = 2**64 - 1
 
@@ -256,11 +254,8 @@ class Pipeline(_Running):
     def preroll(self, timeout_s: float) -> bool:
         """Go to PAUSED and wait for the first frame; False on timeout or error (see `poll_error`)."""
         self._pipeline.set_state(Gst.State.PAUSED)
-        deadline = time.monotonic() + timeout_s
-        while True:  # a pipeline that broke on the way there never says that it will not come
-            result, _, _ = self._pipeline.get_state(int(PREROLL_SLICE_S * Gst.SECOND))
-            if result is not Gst.StateChangeReturn.ASYNC or self.poll_error() or time.monotonic() >= deadline:
-                return bool(result in (Gst.StateChangeReturn.SUCCESS, Gst.StateChangeReturn.NO_PREROLL))
+        result, _, _ = self._pipeline.get_state(int(timeout_s * Gst.SECOND))
+        return bool(result in (Gst.StateChangeReturn.SUCCESS, Gst.StateChangeReturn.NO_PREROLL))
 
     def pull_bytes(self, sink: str) -> tuple[bytes, int] | None:
         """A copy of what waits in an appsink of something small, a JPEG, and its running time (-1: unknown)."""
