@@ -82,6 +82,7 @@ def test_only_the_field_goes_up_and_only_glances_come_down(child: Callable[..., 
     assert said["masks"] == 1
     assert said["strides"] == PITCHED
     assert (said["corner"], said["middle"] > 60) == (0, True)
+    assert said["contexts"] == 0
     assert said["living"] == {}  # contexts, streams, memory: GStreamer's too, for it has ours
 
 

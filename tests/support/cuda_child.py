@@ -21,6 +21,7 @@ import numpy as np
 
 from edge.capture import file, profiles
 from edge.capture import gst_c as c
+from edge.capture.gst import Gst
 from edge.capture.inputs import Feed, LiveConfig, Stream
 from edge.capture.live import LiveSource
 from edge.memory import cuda as cuda_memory
@@ -95,6 +96,9 @@ class CudaConvertScale(gst_element.Converter):
 gst_element.register_type(CudaConvertScale)
 
 
+scanned = 0  # contexts that GStreamer made to list its plugins
+
+
 def on_gpu(frame: Frame) -> np.ndarray:
     """A copy of what a GPU's reader would find."""
     interface = frame.image.__cuda_array_interface__
@@ -133,6 +137,7 @@ def seen_of(source: Any, count: int) -> dict[str, Any]:
         "masks": driver.calls("cuMemcpyHtoDAsync"),
         "fetched": driver.calls("cuMemcpyDtoHAsync"),
         "living": driver.living(),
+        "contexts": driver.calls("cuCtxCreate") - scanned,
     }
 
 
@@ -164,7 +169,10 @@ def chosen() -> dict[str, Any]:
 
 
 def main() -> None:
+    global scanned
     fake_cuda.bindings()
+    Gst.ElementFactory.find("cudaupload").load()  # which asks decoders, each in a context
+    scanned = driver.calls("cuCtxCreate")
     ptx.teach_blacken(driver)
     scenario, *arguments = sys.argv[1:]
     with gst_element.registered("cudaconvertscale", CudaConvertScale):

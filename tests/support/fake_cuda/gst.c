@@ -12,7 +12,7 @@ static __thread int depth;
 static uint64_t copied[3]; /* bytes: to the device, to the host, within the device */
 uint64_t fake_copied(int direction) { return copied[direction]; }
 
-CUresult cuCtxCreate_v2(void **context, unsigned flags, int device) { (void)flags; (void)device; *context = malloc(1); stack[depth++] = current; current = *context; living[CONTEXTS]++; return OK; }
+CUresult cuCtxCreate_v2(void **context, unsigned flags, int device) { (void)flags; (void)device; ENTER("cuCtxCreate", 0); *context = malloc(1); stack[depth++] = current; current = *context; living[CONTEXTS]++; return OK; }
 CUresult cuCtxDestroy_v2(void *context) { free(context); living[CONTEXTS]--; return OK; }
 CUresult cuCtxPushCurrent_v2(void *context) { stack[depth++] = current; current = context; return OK; }
 CUresult cuCtxPopCurrent_v2(void **context) { if (context) *context = current; current = stack[--depth]; return OK; }
