@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from edge.record.spool import SpoolStatus
-from edge.types import BoardReading, SignalState, SourceStats, Struct
+from edge.types import Backend, BoardReading, SignalState, SourceStats, Struct
 
 EVERY_NS = 1_000_000_000
 
@@ -27,6 +27,26 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     precision: str
     sha256: str
     backend: str
+
+
+class CopyStatus(Struct, frozen=True, kw_only=True):
+    """Whole pictures copied for each frame that was handed out, by source and backend together. 0 on a good day; `h2d`
+    is 1 where frames are read on a GPU: they have to come there once."""
+
+    host: float = 0.0  # within host memory
+    h2d: float = 0.0  # to the GPU
+    d2h: float = 0.0  # from there to host memory
+    device: float = 0.0  # within the GPU's memory
+
+
+def copies(source: SourceStats, backend: Backend) -> CopyStatus:
+    frames = max(1, source.frames)
+    return CopyStatus(
+        host=round((source.host_copies + backend.host_copies) / frames, 3),
+        h2d=round((source.h2d + backend.h2d_copies) / frames, 3),
+        d2h=round(source.d2h / frames, 3),
+        device=round(backend.device_copies / frames, 3),
+    )
 
 
 class CoreStatus(Struct, frozen=True, kw_only=True):
@@ -48,6 +68,7 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     uptime_s: float
     fps: float
     source: SourceStats
+    copies: CopyStatus
     stages: dict[str, StageStatus]
     events: int  # committed since start
     alerts: int  # of those, alerts raised

@@ -57,11 +57,19 @@ class Field(Struct, frozen=True, kw_only=True):
     outline: tuple[tuple[float, float], ...]
 
 
+Memory = Literal["host", "mapped", "nvmm", "cuda"]
+"""Where a frame's pixels lie, and the file in `edge/memory/` that knows how to reach them."""
+
+HOST: tuple[Memory, ...] = ("host",)
+"""The kinds of memory that a backend without a GPU reads frames from."""
+
+
 class Frame:
     """One picture on loan from its source; `release()` gives the buffer back. Owner: the core loop's thread.
 
     `image` has `__array_interface__` (or `__cuda_array_interface__`): RGBA uint8 `(H, W, 4)` at model size, black
-    outside the field. It must not be touched after `release()`.
+    outside the field. It must not be touched after `release()`; a reader that works asynchronously on a GPU says so
+    (`memory.device.DeviceImage.hold`), and `release()` waits for it.
     """
 
     __slots__ = ("_release", "captured_ns", "field", "image", "media_ns", "seq")
@@ -115,7 +123,11 @@ class SourceStats(Struct, frozen=True, kw_only=True):
     spared: int = 0  # of the dropped, those let go because the degradation ladder says so
     repeated: int = 0  # the picture before it once more, to the bit: seen, never handed out
     withheld: int = 0  # pictures that came while the signal was not live, or were no live picture: never handed out
-    host_copies: int = 0  # whole pictures copied by our own code (0 on a good day)
+    memory: Memory = "host"  # where frames lie
+    host_copies: int = 0  # whole pictures copied within host memory by our own code (0 on a good day)
+    h2d: int = 0  # whole pictures brought to the GPU (or a Jetson's video hardware) by the profile's elements
+    d2h: int = 0  # ... and from there to host memory
+    glances: int = 0  # tiny pictures brought to host memory to be looked at, where frames stay on the GPU
     rebuilds: int = 0  # pipelines built anew: after a change of format, a loss of signal, a fault
 
 
@@ -133,7 +145,8 @@ class Ring(Protocol):
 
 
 class Source(Protocol):
-    """Where frames come from. `edge/capture/NAME.py` has a frozen `Config` and `open(config, size) -> Source`.
+    """Where frames come from. `edge/capture/NAME.py` has a frozen `Config` and `open(config, size, reads) -> Source`,
+    where `reads` are the kinds of memory that the backend takes frames from.
 
     Used from one thread. `next` never raises for a missing signal; it raises CaptureError when the source is broken.
     `waited_ns` is how long the last `next` was blocked, waiting for a picture.
@@ -260,8 +273,9 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Backend(Protocol):
-    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`; and, where it
-    runs another file than int8, `precision(config) -> Precision`."""
+    """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`; where it runs
+    another file than int8, `precision(config) -> Precision`; and where it takes frames from other memory than the
+    host's, `reads(config) -> tuple[Memory, ...]`."""
 
     name: str
     input: TensorSpec
@@ -270,6 +284,14 @@ class Backend(Protocol):
     @property
     def host_copies(self) -> int:
         """Frames that the processor had to copy: their rows were padded, or a GPU cannot read them where they were."""
+
+    @property
+    def h2d_copies(self) -> int:
+        """Frames that it copied to the GPU."""
+
+    @property
+    def device_copies(self) -> int:
+        """Frames that it copied within the GPU's memory, because their rows were padded."""
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         """`image`: (H, W, 4) uint8 with `__array_interface__`, or on a GPU backend `__cuda_array_interface__`. Returns

@@ -31,9 +31,11 @@ def states() -> str:
 
 def profiles() -> str:
     rows = [
-        f"| `{one.name}` | {one.machine} | {', '.join(f'`{need}`' for need in one.needs)} |" for one in all_profiles()
+        f"| `{one.name}` | {one.machine} | `{one.memory}`"
+        f" | {', '.join(f'`{need}`' for need in one.needs + one.libraries)} |"
+        for one in all_profiles()
     ]
-    return "\n".join(["| profile | machine | needs |", "|---|---|---|", *rows])
+    return "\n".join(["| profile | machine | frames lie in | needs |", "|---|---|---|---|", *rows])
 
 
 TABLES = {"states": states, "profiles": profiles}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,7 @@ from edge.capture import gst
 from edge.capture.inputs import Feed, LiveConfig, Stream
 from edge.capture.live import LiveSource
 from edge.errors import CaptureError
+from edge.types import HOST, Memory
 
 FIRST_PICTURE_S = 5.0  # the card looks for the format
 
@@ -21,10 +23,10 @@ class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input_source: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]+$")] = "auto"  # such as hdmi-1, sdi-1
 
 
-def open(config: Config, size: tuple[int, int]) -> LiveSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> LiveSource:
     """`size`: (width, height) of the frames. Raises CaptureError where GStreamer has no such element."""
     if gst.missing_elements(["ajasrc", "ajasrcdemux"]):
         raise CaptureError("capture.source: GStreamer has no ajasrc: install AJA's driver and its gst-plugin-aja")
     chain = f"ajasrc name=source video-format=auto input-source={config.input_source} ! ajasrcdemux name=d d.video"
     feed = Feed(chain, {"source": {"device-identifier": config.device}})
-    return LiveSource(Stream(f"AJA {config.device}", feed, FIRST_PICTURE_S), config, size)
+    return LiveSource(Stream(f"AJA {config.device}", feed, FIRST_PICTURE_S), config, size, reads)

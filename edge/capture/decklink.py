@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from edge.capture.evidence import Link
 from edge.capture.inputs import Feed, LiveConfig, Reading
 from edge.capture.live import LiveSource
 from edge.errors import CaptureError
+from edge.types import HOST, Memory
 
 ELEMENT = "decklinkvideosrc"
 FIRST_PICTURE_S = 5.0  # the card looks for the format
@@ -24,11 +26,11 @@ class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connection: Literal["auto", "sdi", "hdmi", "optical-sdi", "component", "composite", "svideo"] = "auto"
 
 
-def open(config: Config, size: tuple[int, int]) -> LiveSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> LiveSource:
     """`size`: (width, height) of the frames. Raises CaptureError where GStreamer has no such element."""
     if gst.missing_elements([ELEMENT]):
         raise CaptureError(f"capture.source: GStreamer has no {ELEMENT}: install gstreamer1.0-plugins-bad")
-    return LiveSource(Card(config), config, size)
+    return LiveSource(Card(config), config, size, reads)
 
 
 class Card:

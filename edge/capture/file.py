@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,8 @@ from edge.capture import field as fields
 from edge.capture import gst, profiles
 from edge.capture.profiles import Crop
 from edge.capture.stills import Stills
-from edge.errors import CaptureError
-from edge.memory import host
-from edge.types import Field, Frame, Gap, SignalState, SourceStats
+from edge.errors import CaptureError, GpuError
+from edge.types import HOST, Field, Frame, Gap, Memory, SignalState, SourceStats
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     field: Literal["auto", "whole"] | list[tuple[float, float]] = "auto"  # or its corners, in source pixels
 
 
-def open(config: Config, size: tuple[int, int]) -> FileSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> FileSource:
     """`size`: (width, height) of the frames. Raises CaptureError: missing, or nothing that GStreamer can decode."""
-    return FileSource(config, size)
+    return FileSource(config, size, reads)
 
 
 Feed = tuple[str, dict[str, dict[str, Any]]]
@@ -56,11 +56,12 @@ Feed = tuple[str, dict[str, dict[str, Any]]]
 class FileSource:
     """See `types.RecordingSource`. Owner: one thread."""
 
-    def __init__(self, config: Config, size: tuple[int, int]) -> None:
+    def __init__(self, config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> None:
         self._config, self._size = config, size
         self._path = Path(config.path).expanduser()
         self._check()
-        self._profile = profiles.choose("auto")
+        self._profile = profiles.choose("auto", reads)
+        self._mapper = profiles.open_mapper(self._profile)
         self._state = SignalState.STARTING
         self._detail = ""
         self._lent: gst.Picture | None = None
@@ -70,7 +71,14 @@ class FileSource:
         self._pipeline: gst.Pipeline | None = None
         self.waited_ns = 0
         self.stills: Stills | None = None
-        self._start(after_ns=-1)
+        try:
+            self._start(after_ns=-1)
+        except GpuError as exc:
+            self._mapper.close()
+            raise CaptureError(f"{self._path}: {exc}") from exc
+        except BaseException:
+            self._mapper.close()
+            raise
 
     def describe(self) -> str:
         return f"{self._path}: {self._format}, field {fields.describe(self.field)}"
@@ -86,6 +94,12 @@ class FileSource:
     # ------------------------------------------------------------------------------------------ frames
 
     def next(self, timeout_s: float) -> Frame | Gap:
+        try:
+            return self._next(timeout_s)
+        except GpuError as exc:
+            return self._finish(SignalState.FAILED, f"{self._path}: broken after {self._seconds()}: {exc}")
+
+    def _next(self, timeout_s: float) -> Frame | Gap:
         self._return_lent()
         self.waited_ns = 0
         if self._pipeline is None:
@@ -111,7 +125,7 @@ class FileSource:
         self._media_ns = self._loop_offset_ns + picture.stream_ns
         self._frames += 1
         self._copies += picture.copied
-        host.blacken(picture.image, self._keep)
+        self._mapper.blacken(picture.image)
         if self._config.rate == "real" and picture.running_ns >= 0:
             captured_ns = self._pipeline.base_time_ns() + picture.running_ns  # when it was due: the sink's own clock
         else:
@@ -180,14 +194,14 @@ class FileSource:
                 f" at least {SMALLEST_PX}x{SMALLEST_PX} is needed"
             )
         self.field = self._choose_field(size, lit)
-        self._keep = fields.keep_mask(self.field, *self._size)
+        self._mapper.keep(fields.keep_mask(self.field, *self._size))
         log.info("%s: %s, field %s", self._path, size.description, fields.describe(self.field))
         self._build(size, after_ns)
 
     def _build(self, size: gst.Size, after_ns: int) -> None:
         self._source_size, self._crop = size, Crop(size.width, size.height, self.field)
         description, properties = self._description()
-        self._pipeline = pipeline = gst.Pipeline(description, str(self._path), properties)
+        self._pipeline = pipeline = gst.Pipeline(description, str(self._path), properties, self._mapper)
         ready = pipeline.preroll(OPEN_WITHIN_S)
         if ready and after_ns >= 0:
             ready = pipeline.seek(after_ns + 1) and pipeline.preroll(OPEN_WITHIN_S)
@@ -308,7 +322,10 @@ class FileSource:
         return SourceStats(
             frames=self._frames,
             dropped=max(0, received - self._frames - waiting) if self._config.rate == "real" else 0,
-            host_copies=self._copies,
+            memory=self._profile.memory,
+            host_copies=self._copies + self._mapper.host_copies,
+            h2d=self._frames * self._profile.h2d,
+            d2h=self._frames * self._profile.d2h,
             rebuilds=self._rebuilds,
         )
 
@@ -321,6 +338,7 @@ class FileSource:
 
     def close(self) -> None:
         self._stop()
+        self._mapper.close()
 
 
 def check_readable(path: Path) -> None:

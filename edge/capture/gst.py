@@ -4,8 +4,8 @@ begins with an appsrc that our own thread pushes to.
 Building, states and the bus go through PyGObject. The way of a frame goes through ctypes: the field's outside has to
 be blackened in place, and neither PyGObject's wrappers nor appsink, which remembers its last sample, leave a buffer
 with the single reference that `gst_buffer_map(WRITE)` wants. So the buffer's GstMemory is mapped, whose own lock says
-whether any other buffer shares it. The C structs below are part of GStreamer 1.x's stable ABI. ctypes releases the GIL
-while it waits.
+whether any other buffer shares it. `gst_c.py` declares all that; ctypes releases the GIL while it waits. What a mapped
+GstMemory of frames holds, pixels or a GPU's address of them, a mapper of `edge/memory` knows.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 
 import gi  # noqa: E402
 
-from edge.errors import CaptureError  # noqa: E402
-from edge.memory.host import HostImage  # noqa: E402
+from edge.capture import gst_c as c  # noqa: E402
+from edge.errors import CaptureError, GpuError  # noqa: E402
+from edge.memory.host import HostMapper  # noqa: E402
+from edge.memory.mapper import READ, Mapper  # noqa: E402
 from edge.types import Still  # noqa: E402
 
 gi.require_version("Gst", "1.0")
@@ -36,75 +38,15 @@ from gi.repository import GLib, Gst, GstApp, GstVideo  # noqa: E402, F401  (GstA
 log = logging.getLogger(__name__)
 
 CLOSE_WITHIN_S = 3.0
-_READ, _READ_WRITE = 1, 3
 _TIME = int(Gst.Format.TIME)
 _NONE = 2**64 - 1
 
-_gst = ctypes.CDLL("libgstreamer-1.0.so.0")
-_app = ctypes.CDLL("libgstapp-1.0.so.0")
-_video = ctypes.CDLL("libgstvideo-1.0.so.0")
-_P, _U64 = ctypes.c_void_p, ctypes.c_uint64
+_HOST = HostMapper()
 
 
-class _MapInfo(ctypes.Structure):
-    _fields_ = (
-        ("memory", _P),
-        ("flags", ctypes.c_int),
-        ("data", _P),
-        ("size", ctypes.c_size_t),
-        ("maxsize", ctypes.c_size_t),
-        ("private", _P * 8),
-    )
-
-
-class _Buffer(ctypes.Structure):
-    _fields_ = (("mini_object", ctypes.c_byte * 64), ("pool", _P), ("pts", _U64), ("dts", _U64), ("duration", _U64))
-
-
-class _VideoMeta(ctypes.Structure):
-    _fields_ = (
-        ("meta", _P * 2),
-        ("buffer", _P),
-        ("flags", ctypes.c_int),
-        ("format", ctypes.c_int),
-        ("id", ctypes.c_int),
-        ("width", ctypes.c_uint),
-        ("height", ctypes.c_uint),
-        ("n_planes", ctypes.c_uint),
-        ("offset", ctypes.c_size_t * 4),
-        ("stride", ctypes.c_int * 4),
-    )
-
-
-def _declare(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
-    function = getattr(library, name)
-    function.restype, function.argtypes = result, arguments
-    return function
-
-
-_try_pull = _declare(_app, "gst_app_sink_try_pull_sample", _P, _P, _U64)
-_is_eos = _declare(_app, "gst_app_sink_is_eos", ctypes.c_int, _P)
-_sample_buffer = _declare(_gst, "gst_sample_get_buffer", _P, _P)
-_sample_segment = _declare(_gst, "gst_sample_get_segment", _P, _P)
-_running_time = _declare(_gst, "gst_segment_to_running_time", _U64, _P, ctypes.c_int, _U64)
-_stream_time = _declare(_gst, "gst_segment_to_stream_time", _U64, _P, ctypes.c_int, _U64)
-_ref = _declare(_gst, "gst_mini_object_ref", _P, _P)
-_unref = _declare(_gst, "gst_mini_object_unref", None, _P)
-_copy_deep = _declare(_gst, "gst_buffer_copy_deep", _P, _P)
-_n_memory = _declare(_gst, "gst_buffer_n_memory", ctypes.c_uint, _P)
-_peek_memory = _declare(_gst, "gst_buffer_peek_memory", _P, _P, ctypes.c_uint)
-_map = _declare(_gst, "gst_memory_map", ctypes.c_int, _P, ctypes.POINTER(_MapInfo), ctypes.c_int)
-_unmap = _declare(_gst, "gst_memory_unmap", None, _P, ctypes.POINTER(_MapInfo))
-_video_meta = _declare(_video, "gst_buffer_get_video_meta", ctypes.POINTER(_VideoMeta), _P)
-_pad_caps = _declare(_gst, "gst_pad_get_current_caps", _P, _P)
-_new_buffer = _declare(_gst, "gst_buffer_new_allocate", _P, _P, ctypes.c_size_t, _P)
-_fill = _declare(_gst, "gst_buffer_fill", ctypes.c_size_t, _P, ctypes.c_size_t, _P, ctypes.c_size_t)
-_push = _declare(_app, "gst_app_src_push_buffer", ctypes.c_int, _P, _P)
-
-
-def _map_writable(buffer: int) -> _MapInfo | None:
-    mapping = _MapInfo()
-    if _n_memory(buffer) == 1 and _map(_peek_memory(buffer, 0), ctypes.byref(mapping), _READ_WRITE):
+def _mapped(buffer: int, flags: int) -> c.MapInfo | None:
+    mapping = c.MapInfo()
+    if c.n_memory(buffer) == 1 and c.map(c.peek_memory(buffer, 0), ctypes.byref(mapping), flags):
         return mapping
     return None
 
@@ -116,16 +58,20 @@ def _known(time_ns: int) -> int:
 class Picture(NamedTuple):
     """A mapped buffer: ours alone to read and write until `release()`."""
 
-    image: HostImage
+    image: Any  # what the mapper makes of it
     stream_ns: int  # time in the stream, 0 at its start, -1 when unknown
     running_ns: int  # time since the pipeline started playing, -1 when unknown
     copied: bool  # its memory was shared or in pieces, so it had to be copied
     buffer: int
-    mapping: _MapInfo
+    mapping: c.MapInfo
 
     def release(self) -> None:
-        _unmap(self.mapping.memory, ctypes.byref(self.mapping))
-        _unref(self.buffer)
+        """Give it back, once nobody reads it any more. Raises GpuError, and gives it back all the same."""
+        try:
+            self.image.settle()
+        finally:
+            c.unmap(self.mapping.memory, ctypes.byref(self.mapping))
+            c.unref(self.buffer)
 
 
 class Size(NamedTuple):
@@ -249,9 +195,9 @@ class Screen(_Running):
     def paint(self, canvas: Any, overlay: str) -> None:
         """`canvas`: contiguous uint8 (H, W, 4) BGRA with `__array_interface__`, copied. `overlay`: SVG of its size."""
         self._overlay.set_property("data", overlay)
-        buffer = _new_buffer(None, self._bytes, None)
-        _fill(buffer, 0, canvas.__array_interface__["data"][0], self._bytes)
-        _push(hash(self._canvas), buffer)
+        buffer = c.new_buffer(None, self._bytes, None)
+        c.fill(buffer, 0, canvas.__array_interface__["data"][0], self._bytes)
+        c.push(hash(self._canvas), buffer)
 
     @property
     def closed(self) -> bool:
@@ -265,11 +211,22 @@ class Pipeline(_Running):
     """A running `gst-launch` description whose appsink is named `sink` and whose first raw element is named `tap`.
 
     It may have more appsinks; `pull` takes their names. Everything is called from the thread that made it. `name` is
-    what error messages call the source.
+    what error messages call the source. `mapper`: of the memory that reaches `sink`; all others are host memory.
     """
 
-    def __init__(self, description: str, name: str, properties: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        description: str,
+        name: str,
+        properties: dict[str, dict[str, Any]] | None = None,
+        mapper: Mapper = _HOST,
+    ) -> None:
+        """Raises CaptureError, GpuError."""
         super().__init__(description, name, properties)
+        self._mapper = mapper
+        if context := mapper.context():
+            c.set_context(hash(self._pipeline), context)
+            c.unref(context)
         self._sinks: dict[str, Any] = {}
         self._sink = self._appsink("sink")
         self._tap = self._element("tap").get_static_pad("sink")
@@ -302,49 +259,55 @@ class Pipeline(_Running):
 
     def pull_bytes(self, sink: str) -> tuple[bytes, int] | None:
         """A copy of what waits in an appsink of something small, a JPEG, and its running time (-1: unknown)."""
-        sample = _try_pull(hash(self._appsink(sink)), 0)
+        sample = c.try_pull(hash(self._appsink(sink)), 0)
         if not sample:
             return None
         try:
-            buffer, mapping = _sample_buffer(sample), _MapInfo()
-            pts = int(_Buffer.from_address(buffer).pts)
-            running = int(_running_time(_sample_segment(sample), _TIME, pts)) if pts != _NONE else _NONE
-            if _n_memory(buffer) != 1 or not _map(_peek_memory(buffer, 0), ctypes.byref(mapping), _READ):
+            buffer, mapping = c.sample_buffer(sample), c.MapInfo()
+            pts = int(c.Buffer.from_address(buffer).pts)
+            running = int(c.running_time(c.sample_segment(sample), _TIME, pts)) if pts != _NONE else _NONE
+            if c.n_memory(buffer) != 1 or not c.map(c.peek_memory(buffer, 0), ctypes.byref(mapping), READ):
                 raise CaptureError(f"{self.name}: a buffer of {sink!r} cannot be mapped")
             content = ctypes.string_at(mapping.data, mapping.size)
-            _unmap(mapping.memory, ctypes.byref(mapping))
+            c.unmap(mapping.memory, ctypes.byref(mapping))
             return content, _known(running)
         finally:
-            _unref(sample)
+            c.unref(sample)
 
     def pull(self, timeout_s: float, sink: str = "sink") -> Picture | None:
-        """The next frame, or None after `timeout_s`, at end of stream, and after an error."""
-        sample = _try_pull(hash(self._appsink(sink)), max(0, int(timeout_s * 1e9)))
+        """The next frame, or None after `timeout_s`, at end of stream, and after an error. Raises GpuError."""
+        sample = c.try_pull(hash(self._appsink(sink)), max(0, int(timeout_s * 1e9)))
         if not sample:
             return None
-        shared = _sample_buffer(sample)
-        pts = int(_Buffer.from_address(shared).pts)
-        segment = _sample_segment(sample)
-        stream = int(_stream_time(segment, _TIME, pts)) if pts != _NONE else _NONE
-        running = int(_running_time(segment, _TIME, pts)) if pts != _NONE else _NONE
-        buffer = _ref(shared)
-        _unref(sample)
-        mapping = _map_writable(buffer)
-        copied = mapping is None
+        shared = c.sample_buffer(sample)
+        pts = int(c.Buffer.from_address(shared).pts)
+        segment = c.sample_segment(sample)
+        stream = int(c.stream_time(segment, _TIME, pts)) if pts != _NONE else _NONE
+        running = int(c.running_time(segment, _TIME, pts)) if pts != _NONE else _NONE
+        mapper = self._mapper if sink == "sink" else _HOST
+        buffer = c.ref(shared)
+        c.unref(sample)
+        mapping = _mapped(buffer, mapper.flags)
+        copied = mapping is None and isinstance(mapper, HostMapper)  # what lies elsewhere is never copied behind a back
+        if copied:
+            buffer = c.copy_deep(shared)
+            c.unref(shared)
+            mapping = _mapped(buffer, mapper.flags)
         if mapping is None:
-            buffer = _copy_deep(shared)
-            _unref(shared)
-            mapping = _map_writable(buffer)
-        if mapping is None:
-            _unref(buffer)
+            c.unref(buffer)
             raise CaptureError(f"{self.name}: a frame's memory cannot be mapped")
         width, height, stride = self._layout(buffer, sink)
-        image = HostImage(int(mapping.data), height, width, stride)
+        try:
+            image = mapper.image(mapping.memory, int(mapping.data), height, width, stride)
+        except GpuError:
+            c.unmap(mapping.memory, ctypes.byref(mapping))
+            c.unref(buffer)
+            raise
         return Picture(image, _known(stream), _known(running), copied, buffer, mapping)
 
     def _layout(self, buffer: int, sink: str) -> tuple[int, int, int]:
         """(width, height, stride) from the buffer's own GstVideoMeta, else from the negotiated caps."""
-        meta = _video_meta(buffer)
+        meta = c.video_meta(buffer)
         if meta:
             return int(meta.contents.width), int(meta.contents.height), int(meta.contents.stride[0])
         if sink not in self._strides:
@@ -352,9 +315,14 @@ class Pipeline(_Running):
             self._strides[sink] = (info.width, info.height, info.stride[0])
         return self._strides[sink]
 
+    def close(self) -> None:
+        """With nothing lent."""
+        self._mapper.let_go()
+        super().close()
+
     @property
     def ended(self) -> bool:
-        return bool(_is_eos(hash(self._sink)))
+        return bool(c.is_eos(hash(self._sink)))
 
     def source_size(self) -> Size | None:
         """What enters the tap now (None before the first frame), remembered for `format_changed`."""
@@ -372,10 +340,10 @@ class Pipeline(_Running):
 
     def format_changed(self) -> bool:
         """True when other caps entered the tap since `source_size`. Costs about a microsecond: asked at every frame."""
-        caps = _pad_caps(self._tap_ptr)
+        caps = c.pad_caps(self._tap_ptr)
         if not caps:
             return False
-        _unref(caps)  # the pad keeps its own reference, and `_format` keeps the old one alive: addresses are safe
+        c.unref(caps)  # the pad keeps its own reference, and `_format` keeps the old one alive: addresses are safe
         return self._format is not None and caps != hash(self._format)
 
     def duration_ns(self) -> int:

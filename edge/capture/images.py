@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ import msgspec
 
 from edge.capture import file
 from edge.errors import CaptureError
+from edge.types import HOST, Memory
 
 KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".bmp": "image/bmp"}
 
@@ -26,19 +28,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     field: Literal["auto", "whole"] | list[tuple[float, float]] = "auto"
 
 
-def open(config: Config, size: tuple[int, int]) -> ImageSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> ImageSource:
     """`size`: (width, height) of the frames. Raises CaptureError: no folder, no pictures, or not of one kind."""
-    return ImageSource(config, size)
+    return ImageSource(config, size, reads)
 
 
 class ImageSource(file.FileSource):
     """GStreamer counts its way through names, so it reads numbered links to the pictures."""
 
-    def __init__(self, config: Config, size: tuple[int, int]) -> None:
+    def __init__(self, config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> None:
         self._fps, self._endless = config.fps, config.loop
         self._links = tempfile.TemporaryDirectory(prefix="endoedge-images-")
         try:
-            super().__init__(file.Config(path=config.path, rate=config.rate, field=config.field), size)
+            super().__init__(file.Config(path=config.path, rate=config.rate, field=config.field), size, reads)
         except CaptureError:
             self._links.cleanup()
             raise

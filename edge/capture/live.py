@@ -1,6 +1,7 @@
 """What all live sources share: a pipeline that is built, watched, and built anew; frames only while the signal is live.
 
-    input ! prepare ! tee ! frame: crop+scale ! RGBA, model size ! appsink "sink"
+    input ! prepare ! tee ! frame: crop+scale ! RGBA, model size ! appsink "sink"    in any memory, and where that is
+                                                 a GPU's, tiny, ! appsink "look"    to be looked at
                           ! whole: scale      ! RGBA, small      ! appsink "whole"   where the field is
                           ! still: crop+scale ! mask ! JPEG      ! appsink "still"   for key frames and clips
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +21,16 @@ import numpy as np
 from edge.capture import field as fields
 from edge.capture import gst, profiles
 from edge.capture.evidence import Layout, Look, S, Seen
+from edge.capture.glance import Glance
 from edge.capture.inputs import Feed, Input, LiveConfig, Reading
 from edge.capture.layout import Finder, Watch
 from edge.capture.look import Looker
 from edge.capture.profiles import Crop
+from edge.capture.rate import Rate
 from edge.capture.signal import Act, Signal, Verdict
 from edge.capture.stills import Stills
-from edge.errors import CaptureError
-from edge.memory import host
-from edge.types import Frame, Gap, SignalState, SourceStats
+from edge.errors import CaptureError, GpuError
+from edge.types import HOST, Frame, Gap, Memory, SignalState, SourceStats
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +42,14 @@ FIND_EVERY_NS, WATCH_EVERY_NS = S // 50, S // 5  # looks at the whole picture: w
 class LiveSource:
     """See `types.Source`. Owner: one thread."""
 
-    def __init__(self, source: Input, config: LiveConfig, size: tuple[int, int]) -> None:
+    def __init__(
+        self, source: Input, config: LiveConfig, size: tuple[int, int], reads: Sequence[Memory] = HOST
+    ) -> None:
+        """`reads`: the kinds of memory that the backend takes frames from. Raises CaptureError."""
         self._input, self._config, self._size = source, config, size
-        self._profile = profiles.choose(config.profile)
+        self._profile = profiles.choose(config.profile, reads)
+        self._mapper = profiles.open_mapper(self._profile)
+        self._glance = Glance() if self._profile.look else None
         self._signal = Signal(source.first_s)
         self._looker = Looker(*size)
         self._pipeline: gst.Pipeline | None = None
@@ -53,7 +61,7 @@ class LiveSource:
         self._finder: Finder | None = None
         self._watch: Watch | None = None
         self._whole_at_ns = 0
-        self._rate = _Rate()
+        self._rate = Rate()
         self._error = ""
         self._lent: gst.Picture | None = None
         self._frames = self._pulled = self._received = self._repeated = self._withheld = 0
@@ -122,7 +130,10 @@ class LiveSource:
         if self._pipeline is None:
             self._input.wait(seconds)
         else:
-            picture = self._pipeline.pull(seconds)
+            try:
+                picture = self._pipeline.pull(seconds)
+            except GpuError as exc:
+                self._error = str(exc)
         self.waited_ns += time.perf_counter_ns() - before_ns
         if picture is not None:
             self._pulled += 1
@@ -140,7 +151,7 @@ class LiveSource:
             captured_ns = _taken_ns(pipeline, picture, now_ns)
             changed = self._first_picture(pipeline) if self._shape is None else ""
             if not changed and self._pipeline is pipeline:
-                look = self._look(picture, captured_ns, now_ns)
+                look = self._look(pipeline, picture, captured_ns, now_ns)
                 self._see_whole(pipeline, now_ns)
             if self._pipeline is not pipeline:
                 look = None  # it came out of the pipeline before
@@ -177,13 +188,20 @@ class LiveSource:
             return f"{self._shape.description} became {now.description if now else 'something else'}"
         return ""
 
-    def _look(self, picture: gst.Picture, captured_ns: int, now_ns: int) -> Look:
+    def _look(self, pipeline: gst.Pipeline, picture: gst.Picture, captured_ns: int, now_ns: int) -> Look | None:
+        """None: nobody can say, so it is not used."""
         if now_ns - captured_ns > STALE_NS:
             return Look.STALE
-        host.blacken(picture.image, self._keep)
+        try:
+            self._mapper.blacken(picture.image)
+        except GpuError as exc:
+            self._error = str(exc)
+            return None
         again, self._taken_ns = captured_ns <= self._taken_ns, captured_ns
         if again:  # a driver that gives the same buffer twice
             return Look.REPEATED
+        if self._glance is not None:
+            return self._glance.look(pipeline, picture.running_ns)
         return self._looker.look(picture.image)
 
     def _lend(self, picture: gst.Picture, captured_ns: int) -> Frame:
@@ -204,7 +222,10 @@ class LiveSource:
         lent = self._lent
         if lent is not None and (only is None or only is lent):
             self._lent = None
-            lent.release()
+            try:
+                lent.release()
+            except GpuError as exc:
+                self._error = str(exc)
 
     def _gap(self, verdict: Verdict, now_ns: int) -> Gap:
         """Its media time lags by what a picture may be old, so that a picture after a gap never steps back."""
@@ -301,26 +322,28 @@ class LiveSource:
         self._builds += 1
         self._crop, self._finder, self._watch, self._misfit = crop, None, None, ""
         self._layout = Layout.KNOWN if crop.field else Layout.SEARCHING
-        self._keep = fields.keep_mask(crop.field or fields.whole(*self._size), *self._size)
         try:
+            self._mapper.keep(fields.keep_mask(crop.field or fields.whole(*self._size), *self._size))
+            if self._glance is not None:
+                self._glance.begin(crop.field)
             self._feed = self._input.open()
             description, properties = self._description(crop)
-            self._pipeline = gst.Pipeline(description, self._input.name, self._feed.properties | properties)
+            self._pipeline = gst.Pipeline(
+                description, self._input.name, self._feed.properties | properties, self._mapper
+            )
             self._pipeline.play()
-        except CaptureError as exc:
+        except (CaptureError, GpuError) as exc:
             self._error = str(exc)
-        self._rate = _Rate()
+        self._rate = Rate()
         self._signal.built(time.monotonic_ns())
 
     def _description(self, crop: Crop) -> tuple[str, dict[str, dict[str, Any]]]:
         """For `gst-launch`, and its own elements' properties. Without a field nothing is made that could be kept."""
-        width, height = self._size
         profile = self._profile
-        frame = profile.frame.format(width=width, height=height, **crop.values())
         mailbox = "max-buffers=1 drop=true async=false sync=false qos=false enable-last-sample=false"
         description = (
             f"{self._feed.description} ! {profile.prepare} ! tee name=tap"
-            f" tap. ! {frame} ! appsink name=sink {mailbox}"
+            f" {profiles.frame_branch(profile, crop, self._size, mailbox)}"
             f" tap. ! valve name=whole_valve drop=true ! {profile.whole} ! appsink name=whole {mailbox}"
         )
         if self.stills is None or crop.field is None:
@@ -348,13 +371,18 @@ class LiveSource:
             dropped=max(0, received - self._pulled - (self._pipeline is not None)),
             repeated=self._repeated,
             withheld=self._withheld,
-            host_copies=self._copies,
+            memory=self._profile.memory,
+            host_copies=self._copies + self._mapper.host_copies,
+            h2d=self._pulled * self._profile.h2d,
+            d2h=self._pulled * self._profile.d2h,
+            glances=self._glance.count if self._glance else 0,
             rebuilds=max(0, self._builds - 1),
         )
 
     def close(self) -> None:
         self._stop()
         self._input.close()
+        self._mapper.close()
 
 
 def _taken_ns(pipeline: gst.Pipeline, picture: gst.Picture, now_ns: int) -> int:
@@ -362,22 +390,3 @@ def _taken_ns(pipeline: gst.Pipeline, picture: gst.Picture, now_ns: int) -> int:
     if picture.running_ns < 0:
         return now_ns
     return min(now_ns, pipeline.base_time_ns() + picture.running_ns)
-
-
-class _Rate:
-    """Pictures a second that reach the pipeline's end, taken or not; 0 until it has run for a second."""
-
-    def __init__(self) -> None:
-        self._since_ns = self._count = 0
-        self._value = 0.0
-
-    def at(self, now_ns: int, pipeline: gst.Pipeline | None) -> float:
-        if pipeline is None:
-            return 0.0
-        if self._since_ns == 0:
-            self._since_ns, self._count = now_ns, pipeline.received()
-        elif now_ns - self._since_ns >= S:
-            count = pipeline.received()
-            self._value = (count - self._count) * S / (now_ns - self._since_ns)
-            self._since_ns, self._count = now_ns, count
-        return self._value

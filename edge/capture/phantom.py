@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ import msgspec
 
 from edge.capture import file
 from edge.phantom import Clip, Script, ensure_clip
+from edge.types import HOST, Memory
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,10 +28,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cache_dir: str = ""  # default: the user's cache
 
 
-def open(config: Config, size: tuple[int, int]) -> file.FileSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> file.FileSource:
     """Renders the clip first when it is not cached (about as long as it plays). Raises CaptureError, EdgeError."""
     clip = prepare(config)
-    return file.open(file.Config(path=str(clip.video), rate=config.rate, loop=config.loop), size)
+    return file.open(file.Config(path=str(clip.video), rate=config.rate, loop=config.loop), size, reads)
 
 
 def prepare(config: Config, progress: Callable[[int, int], None] | None = None) -> Clip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import msgspec
 from edge.capture.inputs import Feed, LiveConfig, Stream
 from edge.capture.live import LiveSource
 from edge.errors import CaptureError
+from edge.types import HOST, Memory
 
 FIRST_PICTURE_S = 10.0  # connecting, and the first key frame
 
@@ -25,7 +27,7 @@ class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     latency_ms: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 100  # what the jitter buffer may hold back
 
 
-def open(config: Config, size: tuple[int, int]) -> LiveSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> LiveSource:
     """`size`: (width, height) of the frames. A server that is not there is a state."""
     if urlsplit(config.url).password:
         raise CaptureError("capture.url: has a password in it; name a file in capture.password_file instead")
@@ -36,7 +38,7 @@ def open(config: Config, size: tuple[int, int]) -> LiveSource:
         "user-pw": _password(config.password_file),
     }
     chain = f"rtspsrc name=source protocols={config.transport} ! application/x-rtp,media=video ! decodebin"
-    return LiveSource(Stream(config.url, Feed(chain, {"source": properties}), FIRST_PICTURE_S), config, size)
+    return LiveSource(Stream(config.url, Feed(chain, {"source": properties}), FIRST_PICTURE_S), config, size, reads)
 
 
 def _password(file: str) -> str:

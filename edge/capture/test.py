@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
 from edge.capture.inputs import Feed, LiveConfig, Stream
 from edge.capture.live import LiveSource
+from edge.types import HOST, Memory
 
 
 class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,8 +21,8 @@ class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fps: Annotated[int, msgspec.Meta(ge=1, le=240)] = 25
 
 
-def open(config: Config, size: tuple[int, int]) -> LiveSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> LiveSource:
     """`size`: (width, height) of the frames."""
     caps = f"video/x-raw,width={config.width},height={config.height},framerate={config.fps}/1"
     description = f"videotestsrc is-live=true pattern={config.pattern} ! {caps}"
-    return LiveSource(Stream(f"test pattern {config.pattern}", Feed(description, {}), first_s=2.0), config, size)
+    return LiveSource(Stream(f"test pattern {config.pattern}", Feed(description, {}), first_s=2.0), config, size, reads)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
 from edge.capture.inputs import Feed, LiveConfig, Stream
 from edge.capture.live import LiveSource
+from edge.types import HOST, Memory
 
 FIRST_PICTURE_S = 10.0  # to the first key frame
 _RTP = "application/x-rtp,media=video,clock-rate=90000,encoding-name={} ! rtpjitterbuffer latency={} ! decodebin"
@@ -28,9 +30,9 @@ class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     latency_ms: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 100  # what may be held back to put packets in order
 
 
-def open(config: Config, size: tuple[int, int]) -> LiveSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> LiveSource:
     """`size`: (width, height) of the frames. Nobody sending is a state."""
     chain = "udpsrc name=source buffer-size=4194304 ! " + CHAINS[config.format].replace("{1}", str(config.latency_ms))
     properties = {"source": {"address": config.address, "port": config.port}}
     name = f"udp://{config.address}:{config.port}"
-    return LiveSource(Stream(name, Feed(chain, properties), FIRST_PICTURE_S), config, size)
+    return LiveSource(Stream(name, Feed(chain, properties), FIRST_PICTURE_S), config, size, reads)

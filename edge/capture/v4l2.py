@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,7 @@ from edge.capture.evidence import Link
 from edge.capture.inputs import Feed, LiveConfig, Reading
 from edge.capture.live import LiveSource
 from edge.errors import CaptureError
+from edge.types import HOST, Memory
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,9 @@ class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     edid: str = "auto"  # "auto": ours where the driver has none; "keep": never touch it; or a file
 
 
-def open(config: Config, size: tuple[int, int]) -> LiveSource:
+def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> LiveSource:
     """`size`: (width, height) of the frames. A device that is not there is a state; a wrong EDID file an error."""
-    return LiveSource(Receiver(config), config, size)
+    return LiveSource(Receiver(config), config, size, reads)
 
 
 class Receiver:

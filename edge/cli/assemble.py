@@ -25,7 +25,7 @@ from edge.heads import Heads, open_all
 from edge.infer.engine_build import Building, Happening, Renewing
 from edge.outbox import Outbox
 from edge.timing import Stages
-from edge.types import Backend, Manifest, Model, Precision, RecordingSource, Struct
+from edge.types import HOST, Backend, Manifest, Memory, Model, Precision, RecordingSource, Struct
 from edge.uplink.config import UplinkConfig
 
 INFER_PATHS = ("cache_dir",)  # keys of [infer] that are relative to the site's file
@@ -145,8 +145,15 @@ def open_source(site: Site, size: tuple[int, int]) -> RecordingSource:
         for key, value in site.config.capture.items()
     }
     module, part = config.part("edge.capture", table, "source", site.file, "capture")
-    source: RecordingSource = module.open(part, size)
+    source: RecordingSource = module.open(part, size, backend_reads(site))
     return source
+
+
+def backend_reads(site: Site) -> tuple[Memory, ...]:
+    """The kinds of memory that the site's backend takes frames from: what its module says, else the host's."""
+    module, part = config.part("edge.infer", site.config.infer, "backend", site.file, "infer")
+    reads: tuple[Memory, ...] = module.reads(part) if hasattr(module, "reads") else HOST
+    return reads
 
 
 def open_rules(site: Site, ladder: Ladder | None = None) -> Rules:

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
@@ -94,6 +95,7 @@ def _result(run: measure.Whole, speedup: tuple[float, float, float], latencies: 
         "fp32_ms": round(speedup[2], 3),
         "rss_growth": round(measure.rss_growth(run.rss, SETTLED_AT), 4),
         "frames": run.frames,
+        "copies_per_frame": msgspec.to_builtins(run.copies),
         "latency_ms": latency.combine(latencies),
         "machine": f"{platform.machine()}, {latency.processor()}",
     }
@@ -111,6 +113,12 @@ def _print(console: Console, name: str, options: argparse.Namespace, result: dic
     figures.add_row("our own Python, p99", f"{result['python_ms_p99']:.3f} ms a frame")
     figures.add_row("INT8 against FP32", f"{result['int8_speedup']:.2f} times faster")
     figures.add_row("memory growth", f"{result['rss_growth']:+.2%} from frame {SETTLED_AT} to {result['frames']}")
+    copies = result["copies_per_frame"]
+    figures.add_row(
+        "whole pictures copied, a frame",
+        f"{copies['host']:g} in host memory, {copies['h2d']:g} to the GPU, {copies['d2h']:g} from it,"
+        f" {copies['device']:g} in its memory",
+    )
     for fps, row in result["latency_ms"]["by_fps"].items():
         if row["p50"] is None:
             figures.add_row(f"capture to subscriber at {fps} fps", "no alerts")

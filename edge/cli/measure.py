@@ -47,6 +47,7 @@ class Whole(NamedTuple):
     python_ms: npt.NDArray[np.float64]  # our own share, of the last frames
     rss: list[tuple[int, int]]  # (frames so far, bytes)
     frames: int
+    copies: status.CopyStatus
 
 
 def processor_ticks() -> tuple[int, int]:
@@ -107,7 +108,7 @@ def whole(job: Job, images: Images, folder: Path, frames: int, round_frames: int
     stages = Stages(core.STAGES)
     counter = _Counter()
     settle()
-    result = Whole([], [], stages, np.zeros(0), [], 0)
+    result = Whole([], [], stages, np.zeros(0), [], 0, status.CopyStatus())
     try:
         while counter.frames < frames:
             goal = min(frames, counter.frames + round_frames)
@@ -119,6 +120,7 @@ def whole(job: Job, images: Images, folder: Path, frames: int, round_frames: int
             result.bare_ms.append(bare_ms(backend, images, min(round_frames, 2 * len(images))))
             _empty(outbox_file)
             tick(counter.frames)
+        copies = status.copies(source.stats(), backend)
     finally:
         source.close()
         backend.close()
@@ -126,7 +128,7 @@ def whole(job: Job, images: Images, folder: Path, frames: int, round_frames: int
     laps = [stages.recent_ns(name) for name in core.PYTHON_STAGES]
     shortest = min(len(lap) for lap in laps)
     python_ms = np.sum([lap[:shortest] for lap in laps], axis=0) / 1e6
-    return result._replace(python_ms=python_ms, frames=counter.frames)
+    return result._replace(python_ms=python_ms, frames=counter.frames, copies=copies)
 
 
 class _Counter:

@@ -120,7 +120,7 @@ class Reporter:
         governor: Governor | None = None,
     ) -> None:
         self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
-        self._witnesses, self._governor = witnesses, governor
+        self._witnesses, self._backend, self._governor = witnesses, backend, governor
         manifest = loaded.manifest
         self._model = ModelStatus(
             name=manifest.name,
@@ -179,6 +179,7 @@ class Reporter:
             uptime_s=round(now - self._started, 3),
             fps=round(self._fps, 2),
             source=source,
+            copies=status.copies(source, self._backend),
             stages={name: self._stage(name) for name in self._stages.names},
             events=self._ledger.events,
             alerts=self._ledger.alerts,

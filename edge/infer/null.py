@@ -34,6 +34,7 @@ class NullBackend:
     """See `types.Backend`. Owner: one thread."""
 
     name = "null"
+    h2d_copies = device_copies = 0  # frames are read in host memory
 
     def __init__(self, model: Model) -> None:
         self.input = model.manifest.input

@@ -59,6 +59,7 @@ class OnnxBackend:
     """See `types.Backend`. Owner: one thread."""
 
     name = "onnx"
+    h2d_copies = device_copies = 0  # frames are read in host memory
 
     def __init__(self, config: Config, model: Model) -> None:
         self.input = model.manifest.input

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edge.capture import gst
 from edge.capture.evidence import Look
 from edge.capture.look import BLACK_MOST, FLAT_MOST, Looker
+from edge.capture.profiles import LOOK_SIZE
 from edge.phantom import Script, render
 
 SIZE = 256
@@ -195,6 +196,38 @@ def test_padded_rows_are_read_too() -> None:
     wide = np.zeros((SIZE, SIZE + 16, 4), np.uint8)
     wide[:, :SIZE] = mucosa(6)
     assert look(mucosa(6), wide[:, :SIZE]) == [Look.MOVING, Look.REPEATED]
+
+
+# -------------------------------------------------------------------- tiny pictures, where frames stay on a GPU
+
+
+def small(picture: np.ndarray, interpolation: int) -> np.ndarray:
+    """As a graphics card (linear) or a Jetson's video hardware (nearest) makes one of a frame."""
+    return np.ascontiguousarray(cv2.resize(picture, LOOK_SIZE, interpolation=interpolation))
+
+
+@pytest.mark.parametrize("interpolation", [cv2.INTER_NEAREST, cv2.INTER_LINEAR], ids=["nearest", "linear"])
+@pytest.mark.parametrize("shape", ["whole", "round", "octagon"])
+def test_tiny_pictures_are_taken_for_what_they_are(
+    patterns: dict[str, np.ndarray], shape: str, interpolation: int
+) -> None:
+    one = {"smpte": Look.BARS, "smpte75": Look.BARS, "smpte100": Look.BARS, "white": Look.FLAT, "red": Look.FLAT}
+    cases = [(patterns[name], expected) for name, expected in one.items()]
+    cases += [(patterns[name], Look.MOVING) for name in ("snow", "gradient", "pinwheel", "circular")]
+    cases += [(bars(), Look.BARS), (plain((0, 0, 180)), Look.FLAT), (plain((BLACK_MOST,) * 3), Look.BLACK)]
+    cases += [(mucosa(seed), Look.MOVING) for seed in range(5)]
+    for number, (picture, expected) in enumerate(cases):
+        looker = Looker(*LOOK_SIZE, step=1)
+        tiny = small(picture * mask(shape), interpolation)
+        assert looker.look(tiny) is expected, f"case {number}"
+        assert looker.look(tiny) is (Look.REPEATED if expected is Look.MOVING else expected)
+
+
+def test_the_noise_of_a_camera_is_seen_in_a_tiny_picture_of_a_scene_that_stands_still() -> None:
+    rng, looker = np.random.default_rng(8), Looker(*LOOK_SIZE, step=1)
+    for _ in range(100):
+        noisy = np.clip(mucosa(1).astype(int) + rng.integers(-1, 2, (SIZE, SIZE, 4)), 0, 255).astype(np.uint8)
+        assert looker.look(small(noisy, cv2.INTER_LINEAR)) is Look.MOVING
 
 
 # ---------------------------------------------------------------------------------- nothing real is a placeholder

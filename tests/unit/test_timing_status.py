@@ -67,3 +67,16 @@ def test_garbage_is_no_status(tmp_path: Path) -> None:
 
 def test_rss_is_that_of_the_process() -> None:
     assert 5_000_000 < status.rss_bytes() < 4_000_000_000
+
+
+class Reader:
+    """A backend, as far as its counters go."""
+
+    host_copies, h2d_copies, device_copies = 20, 5, 10
+
+
+def test_copies_are_told_for_each_frame_that_was_handed_out() -> None:
+    source = SourceStats(frames=20, withheld=5, host_copies=10, h2d=25, d2h=1)
+    told = status.copies(source, Reader())  # type: ignore[arg-type]
+    assert told == status.CopyStatus(host=1.5, h2d=1.5, d2h=0.05, device=0.5)
+    assert status.copies(SourceStats(), Reader()).host == 20  # type: ignore[arg-type]  # before the first frame

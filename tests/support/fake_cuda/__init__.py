@@ -22,7 +22,7 @@ from tests.support import wheels
 SOURCE = Path(__file__).with_name("libcuda.c")
 BINDINGS = "cuda-bindings==13.*"
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p))
-KINDS = ("contexts", "streams", "graphs", "executables", "host", "device", "modules")
+KINDS = ("contexts", "streams", "graphs", "executables", "host", "device", "modules", "resources")
 
 
 class FakeCuda:

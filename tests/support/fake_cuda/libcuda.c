@@ -21,8 +21,8 @@ enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DE
 typedef struct { char name[64]; int calls, fail_at, code; } Call;
 static Call calls[128];
 static int device_count = 1, integrated = 0;
-enum { CONTEXTS, STREAMS, GRAPHS, EXECUTABLES, HOST, DEVICE, MODULES, KINDS };
-static const char *kind_names[KINDS] = {"contexts", "streams", "graphs", "executables", "host", "device", "modules"};
+enum { CONTEXTS, STREAMS, GRAPHS, EXECUTABLES, HOST, DEVICE, MODULES, RESOURCES, KINDS };
+static const char *kind_names[KINDS] = {"contexts", "streams", "graphs", "executables", "host", "device", "modules", "resources"};
 static int living[KINDS];
 static __thread void *current;
 
@@ -135,6 +135,7 @@ typedef void (*Host)(void *);
 typedef struct { Host run; void *with; size_t bytes; char data[192]; } Work;
 typedef struct { Work *work; int count, room; } List;
 typedef struct { List queue, recorded; int capturing, broken; } Stream;
+static void streams_note(Stream *stream, int lives);
 
 static void add(List *list, Host run, void *with, const void *data, size_t bytes) {
     if (list->count == list->room) list->work = realloc(list->work, sizeof(Work) * (list->room = list->room * 2 + 8));
@@ -154,11 +155,13 @@ CUresult cuStreamCreate(Stream **stream, unsigned flags) {
     ENTER("cuStreamCreate", 1);
     if (flags != 1) return INVALID_VALUE; /* CU_STREAM_NON_BLOCKING */
     *stream = calloc(1, sizeof **stream);
+    streams_note(*stream, 1);
     living[STREAMS]++;
     return OK;
 }
 CUresult cuStreamDestroy(Stream *stream) {
     ENTER("cuStreamDestroy", 1);
+    streams_note(stream, 0);
     free(stream->queue.work);
     free(stream->recorded.work);
     free(stream);
@@ -288,6 +291,8 @@ CUresult cuLaunchKernel(Function *function, unsigned gx, unsigned gy, unsigned g
     for (int i = 0; function->sizes[i]; i++) memcpy(&launch.values[i], arguments[i], function->sizes[i] - '0');
     return push(stream, launch_now, NULL, &launch, sizeof launch);
 }
+
+#include "egl.c"
 
 /* ---- how the bindings find all this */
 
