@@ -63,6 +63,9 @@ Memory = Literal["host", "mapped", "nvmm", "cuda"]
 HOST: tuple[Memory, ...] = ("host",)
 """The kinds of memory that a backend without a GPU reads frames from."""
 
+DEVICE: tuple[Memory, ...] = ("nvmm", "cuda", "mapped", "host")
+"""... and one on a GPU, which takes each where it lies, but for the host's, which it has to copy."""
+
 
 class Frame:
     """One picture on loan from its source; `release()` gives the buffer back. Owner: the core loop's thread.

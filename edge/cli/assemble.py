@@ -151,7 +151,7 @@ def open_source(site: Site, size: tuple[int, int]) -> RecordingSource:
 
 def backend_reads(site: Site) -> tuple[Memory, ...]:
     """The kinds of memory that the site's backend takes frames from: what its module says, else the host's."""
-    module, part = config.part("edge.infer", site.config.infer, "backend", site.file, "infer")
+    module, part = infer_part(site)
     reads: tuple[Memory, ...] = module.reads(part) if hasattr(module, "reads") else HOST
     return reads
 

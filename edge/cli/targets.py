@@ -7,8 +7,6 @@ asks for it, and a remark otherwise. Package names are those of the vendors' own
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from edge import board
 from edge.capture import gst
 from edge.config import SiteConfig
 from edge.errors import CaptureError
+from edge.memory import mapper
 from edge.types import BoardReading
 
 JETSON, X86, CPU = "jetson-orin", "x86-cuda", "cpu"
@@ -92,22 +91,6 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def _importable(module: str) -> bool:
-    """Found, not imported: importing TensorRT takes seconds."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 def _ours(path: Path) -> bool:
     return os.access(path, os.R_OK | os.W_OK)
 
@@ -117,8 +100,8 @@ class Probe(NamedTuple):
 
     root: Path = Path("/")
     missing_elements: Callable[[Sequence[str]], Sequence[str]] = lambda names: gst.missing_elements(list(names))
-    loads: Callable[[str], bool] = _loads
-    importable: Callable[[str], bool] = _importable
+    loads: Callable[[str], bool] = mapper.loads
+    importable: Callable[[str], bool] = mapper.installed  # importing TensorRT takes seconds
     ours: Callable[[Path], bool] = _ours
 
 

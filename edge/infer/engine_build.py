@@ -126,7 +126,7 @@ class Renewing:
     ) -> None:
         self.name, self.input, self.outputs = serving.name, serving.input, serving.outputs
         self._serving = serving
-        self._copied_before = 0  # frames, by engines that served earlier
+        self._copied_before = [0, 0, 0]  # frames, by engines that served earlier: host, to the GPU, within it
         self._building: Building | None = building
         self._reopen = reopen
         self._tell = tell
@@ -135,7 +135,20 @@ class Renewing:
 
     @property
     def host_copies(self) -> int:
-        return self._copied_before + self._serving.host_copies
+        return self._copied()[0]
+
+    @property
+    def h2d_copies(self) -> int:
+        return self._copied()[1]
+
+    @property
+    def device_copies(self) -> int:
+        return self._copied()[2]
+
+    def _copied(self) -> list[int]:
+        """By all engines so far, in the order of the properties."""
+        now = (self._serving.host_copies, self._serving.h2d_copies, self._serving.device_copies)
+        return [before + here for before, here in zip(self._copied_before, now, strict=True)]
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         if self._building is not None:
@@ -156,8 +169,8 @@ class Renewing:
             if isinstance(new, Failed):
                 self._tell(new)
                 return
+            self._copied_before = self._copied()
             old, self._serving = self._serving, new
-            self._copied_before += old.host_copies
             old.close()
 
     def _open(self) -> None:

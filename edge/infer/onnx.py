@@ -22,7 +22,7 @@ from edge.errors import GpuError, InferenceError
 from edge.infer.placing import Placing
 from edge.memory import gpu
 from edge.memory.host import address
-from edge.types import Model, Precision, TensorSpec
+from edge.types import DEVICE, HOST, Memory, Model, Precision, TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,15 @@ def open(config: Config, model: Model) -> OnnxBackend:
     return OnnxBackend(config, model) if config.provider == "cpu" else OnnxGpuBackend(config, model)
 
 
+def reads(config: Config) -> tuple[Memory, ...]:
+    """See `types.Backend`."""
+    return HOST if config.provider == "cpu" else DEVICE
+
+
 class OnnxBackend:
     """See `types.Backend`. Owner: one thread."""
 
     name = "onnx"
-    h2d_copies = device_copies = 0  # frames are read in host memory
 
     def __init__(self, config: Config, model: Model) -> None:
         self.input = model.manifest.input
@@ -79,6 +83,14 @@ class OnnxBackend:
     @property
     def host_copies(self) -> int:
         return self._padded
+
+    @property
+    def h2d_copies(self) -> int:
+        return 0  # frames are read in host memory
+
+    @property
+    def device_copies(self) -> int:
+        return 0
 
     def _open_session(self, config: Config, model: Model) -> Any:
         return self._session_of([CPU], config, model)

@@ -23,7 +23,7 @@ from edge.infer.engine_store import EngineStore, Key
 from edge.infer.placing import Placing
 from edge.infer.trt_build import Built, Progress
 from edge.memory import gpu
-from edge.types import Model, Precision, TensorSpec
+from edge.types import DEVICE, Memory, Model, Precision, TensorSpec
 
 GRAPHS = 16  # the capture's pool has 8 buffers; twice that, and it was rebuilt in between
 POWER_MODE = Path("/var/lib/nvpmodel/status")  # "pmode:0002": an engine is tuned to the clocks it was built at
@@ -60,6 +60,11 @@ def precision(config: Config) -> Precision:
         return config.precision
     choice = store(config).choice()
     return choice.precision if choice else "int8_trt"
+
+
+def reads(config: Config) -> tuple[Memory, ...]:  # noqa: ARG001
+    """See `types.Backend`."""
+    return DEVICE
 
 
 def load() -> Any:

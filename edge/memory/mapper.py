@@ -73,10 +73,11 @@ def open(kind: Memory) -> Mapper:
 
 def missing(libraries: Sequence[str], modules: Sequence[str] = ()) -> list[str]:
     """Those shared libraries that cannot be loaded, and Python modules that are not installed."""
-    return [name for name in libraries if not _loads(name)] + [name for name in modules if not _installed(name)]
+    return [name for name in libraries if not loads(name)] + [name for name in modules if not installed(name)]
 
 
-def _loads(library: str) -> bool:
+def loads(library: str) -> bool:
+    """Is this shared library here, with all that it needs?"""
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -84,7 +85,8 @@ def _loads(library: str) -> bool:
     return True
 
 
-def _installed(module: str) -> bool:
+def installed(module: str) -> bool:
+    """Is this Python module here? It is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # not even its parent

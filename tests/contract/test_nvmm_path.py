@@ -271,7 +271,7 @@ def test_a_library_that_is_not_there_is_named(surfaces: FakeSurfaces, monkeypatc
     def loads(library: str) -> bool:
         return library != "libnvbufsurface.so.1.0.0"
 
-    monkeypatch.setattr("edge.memory.mapper._loads", loads)
+    monkeypatch.setattr("edge.memory.mapper.loads", loads)
     with pytest.raises(CaptureError, match=r"'jetson-orin' needs libnvbufsurface\.so\.1\.0\.0, which this machine has"):
         profiles.choose("jetson-orin", READS)
     assert profiles.choose("auto", READS).name == "jetson-mapped"
