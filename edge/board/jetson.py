@@ -1,7 +1,8 @@
 """A Jetson, from its own files: no tegrastats, no root.
 
-Where they are is NVIDIA's Jetson Linux Developer Guide ("Platform Power and Performance", releases 36 and 39) and the
-kernel's documentation of hwmon, thermal and devfreq. Names differ between releases, so each value has a list of places.
+Where they are is gathered from the kernel's documentation (hwmon's ina3221, thermal, devfreq) and from logs and recipes
+that people published of releases 36 and 39; no device has confirmed it. Names differ between releases, so each value
+has a list of places.
 """
 
 from __future__ import annotations
