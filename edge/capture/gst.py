@@ -25,6 +25,7 @@ ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 import gi  # noqa: E402
 
 from edge.capture import gst_c as c  # noqa: E402
+from edge.capture import gst_pool  # noqa: E402
 from edge.errors import CaptureError, GpuError  # noqa: E402
 from edge.memory.host import HostMapper  # noqa: E402
 from edge.memory.mapper import READ, Mapper  # noqa: E402
@@ -163,13 +164,15 @@ class _Running:
             self.error = f"{problem.message.rstrip('.')}" + (f" ({reason[0].strip()})" if reason[0] else "")
         return self.error
 
-    def close(self) -> None:
-        """To NULL, on a helper thread: a driver may hang there, and then we go on without it."""
+    def close(self) -> bool:
+        """To NULL, on a helper thread: a driver may hang there, and then we go on without it. False when it did."""
         worker = threading.Thread(target=self._pipeline.set_state, args=(Gst.State.NULL,), daemon=True)
         worker.start()
         worker.join(CLOSE_WITHIN_S)
         if worker.is_alive():
             log.error("%s: did not stop within %.0f s; left behind", self.name, CLOSE_WITHIN_S)
+            return False
+        return True
 
 
 class Screen(_Running):
@@ -315,10 +318,14 @@ class Pipeline(_Running):
             self._strides[sink] = (info.width, info.height, info.stride[0])
         return self._strides[sink]
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """With nothing lent."""
+        pool = gst_pool.pool_of(self._pipeline.iterate_recurse(), Gst.version()[:2])
         self._mapper.let_go()
-        super().close()
+        stopped = super().close()
+        if stopped and pool is not None:
+            gst_pool.let_go(pool)
+        return stopped
 
     @property
     def ended(self) -> bool:
