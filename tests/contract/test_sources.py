@@ -249,7 +249,7 @@ def test_not_a_video(tmp_path: Path, content: bytes, message: str) -> None:
         opened(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 30  # decodebin may swallow an element's error: then the deadline speaks
 
 
 def test_missing_and_folder(tmp_path: Path) -> None:
@@ -269,6 +269,9 @@ def test_close_is_bounded_when_a_state_change_hangs(clip: Path, monkeypatch: pyt
     release = __import__("threading").Event()
 
     class Hanging:
+        def iterate_recurse(self) -> list[object]:
+            return []
+
         def set_state(self, state: object) -> None:
             release.wait(10)
             real.set_state(state)

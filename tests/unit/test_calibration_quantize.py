@@ -331,12 +331,13 @@ def folder_of(tmp_path: Path, count: int) -> Path:
     return tmp_path / "discs"
 
 
-def test_the_command_writes_three_files_and_a_report(fp32: onnx.ModelProto, tmp_path: Path) -> None:
+def test_the_command_writes_its_files_and_a_report(fp32: onnx.ModelProto, tmp_path: Path) -> None:
     onnx.save(fp32, str(tmp_path / "fp32.onnx"))
     data, out = str(folder_of(tmp_path, 16)), tmp_path / "out"
     arguments = ["quantize", str(tmp_path / "fp32.onnx"), str(out), "--data", "folder", data, "--fp16"]
     assert main([*arguments, "--method", "best"]) == 0
-    assert {p.name for p in out.iterdir()} == {"int8.onnx", "int8_trt.onnx", "int8_trt_fp16.onnx", "quantize.json"}
+    files = {"int8.onnx", "int8_trt.onnx", "int8_trt_fp16.onnx", "fp16_trt.onnx"}
+    assert {p.name for p in out.iterdir()} == {*files, "quantize.json"}
     report = json.loads((out / "quantize.json").read_text())
     assert report["pictures"] == 16
     assert report["tensorrt"]["violations"] == []

@@ -90,11 +90,14 @@ class Counting:
         self.input = TensorSpec(name="image", dtype="uint8", shape=(1, 8, 8, 4))
         self.outputs = (TensorSpec(name="polyp", dtype="float32", shape=(1, 1)),)
         self.host_copies = host_copies
+        self.h2d_copies = self.device_copies = host_copies
         self.closed = 0
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         assert not self.closed
         self.host_copies += 1
+        self.h2d_copies += 2
+        self.device_copies += 3
         return {"by": self.name}
 
     def close(self) -> None:
@@ -122,7 +125,8 @@ def test_the_old_engine_serves_until_the_new_one_is_open() -> None:
     may_open.set()
     until(lambda: serve() == "new")
     assert (old.closed, new.closed) == (1, 0)
-    assert renewing.host_copies == len(served)  # of both
+    copied = (renewing.host_copies, renewing.h2d_copies, renewing.device_copies)
+    assert copied == (len(served), 2 * len(served), 3 * len(served))  # of both
     renewing.close()
     assert (old.closed, new.closed) == (1, 1)
 
