@@ -236,6 +236,7 @@ class Pipeline(_Running):
         self._tap_ptr = hash(self._tap)
         self._strides: dict[str, tuple[int, int, int]] = {}
         self._format: Any = None
+        self._pools = gst_pool.Pools(self._pipeline.iterate_recurse(), Gst.version()[:2])
 
     def _appsink(self, name: str) -> Any:
         """Remembered: its address, which is what the C functions take, is good for as long."""
@@ -279,6 +280,7 @@ class Pipeline(_Running):
 
     def pull(self, timeout_s: float, sink: str = "sink") -> Picture | None:
         """The next frame, or None after `timeout_s`, at end of stream, and after an error. Raises GpuError."""
+        self._pools.look()
         sample = c.try_pull(hash(self._appsink(sink)), max(0, int(timeout_s * 1e9)))
         if not sample:
             return None
@@ -320,11 +322,11 @@ class Pipeline(_Running):
 
     def close(self) -> bool:
         """With nothing lent."""
-        pool = gst_pool.pool_of(self._pipeline.iterate_recurse(), Gst.version()[:2])
+        self._pools.look()
         self._mapper.let_go()
         stopped = super().close()
-        if stopped and pool is not None:
-            gst_pool.let_go(pool)
+        if stopped:
+            self._pools.let_go()
         return stopped
 
     @property

@@ -20,13 +20,33 @@ FORGETFUL = {(1, 22)}  # major and minor; in others nothing is touched
 OURS, FORGOTTEN = 1, 1
 
 
-def pool_of(elements: Iterable[Any], version: tuple[int, int]) -> int | None:
-    """The address of the pool of a pipeline's v4l2src, with a reference of ours; None without one."""
-    for element in elements if version in FORGETFUL else ():
-        factory = element.get_factory()
-        if factory is not None and factory.get_name() == "v4l2src":
-            return c.source_pool(hash(element)) or None
-    return None
+class Pools:
+    """Every pool that a pipeline's v4l2src had, each with a reference of ours. Owner: the pipeline's."""
+
+    def __init__(self, elements: Iterable[Any], version: tuple[int, int]) -> None:
+        """`version`: GStreamer's. Without a v4l2src, or where it forgets nothing, there is nothing to do."""
+        forgetful = list(elements) if version in FORGETFUL else []
+        self._source = next((one for one in forgetful if _kind(one) == "v4l2src"), None)
+        self._held: list[int] = []
+
+    def look(self) -> None:
+        """Asked at every picture: a loss of signal makes v4l2src take another pool. Costs some microseconds."""
+        pool = c.source_pool(hash(self._source)) if self._source is not None else None
+        if pool in self._held:
+            c.object_unref(pool)  # the reference that came with the answer
+        elif pool:
+            self._held.append(pool)
+
+    def let_go(self) -> None:
+        """The pipeline is at NULL, and none of its buffers is lent."""
+        for pool in self._held:
+            let_go(pool)
+        self._held.clear()
+
+
+def _kind(element: Any) -> str:
+    factory = element.get_factory()
+    return str(factory.get_name()) if factory is not None else ""
 
 
 def let_go(pool: int) -> None:

@@ -53,12 +53,46 @@ class _Element(NamedTuple):
 
 
 @pytest.mark.parametrize(
-    ("elements", "version"),
-    [([_Element("videotestsrc")], (1, 22)), ([_Element("v4l2src")], (1, 24)), ([], (1, 22))],
-    ids=["another source", "another version", "nothing"],
+    ("elements", "version", "asked"),
+    [
+        ([_Element("videotestsrc")], (1, 22), 0),
+        ([_Element("v4l2src")], (1, 24), 0),
+        ([], (1, 22), 0),
+        ([_Element("tee"), _Element("v4l2src")], (1, 22), 3),
+    ],
+    ids=["another source", "another version", "nothing", "v4l2src"],
 )
-def test_only_v4l2src_of_a_forgetful_version_is_asked(elements: list[_Element], version: tuple[int, int]) -> None:
-    assert gst_pool.pool_of(elements, version) is None
+def test_only_v4l2src_of_a_forgetful_version_is_asked(
+    elements: list[_Element], version: tuple[int, int], asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers with another pool after a while: both are let go of, and nothing else is."""
+    pools = [int(_new()), int(_new())]
+    watches = [_Watch.of(pool) for pool in pools]
+    answers = iter([pools[0], pools[0], pools[1]])
+    for pool in pools:
+        gst_c.object_ref(pool)  # the forgotten one; v4l2src's own is the answer's
+
+    calls = 0
+
+    def answer(_element: int) -> int:
+        nonlocal calls
+        calls += 1
+        pool = next(answers)
+        gst_c.object_ref(pool)
+        return pool
+
+    monkeypatch.setattr(gst_c, "source_pool", answer)
+    looking = gst_pool.Pools(elements, version)
+    for _ in range(3):
+        looking.look()
+    for pool in pools:
+        gst_c.object_unref(pool)  # v4l2src's own, at NULL
+    looking.let_go()
+    assert calls == asked
+    assert [watch.gone for watch in watches] == [bool(asked)] * 2
+    if not asked:
+        for pool in pools:
+            gst_c.object_unref(pool)
 
 
 class _Watch:

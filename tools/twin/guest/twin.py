@@ -142,7 +142,9 @@ class Twin:
             return self._watch.wait_for(what, found, within_s)
         except TimeoutError as exc:
             last = self._watch.statuses[-1].state.value if self._watch.statuses else "nothing"
-            raise NotHeldError(f"{exc} (the status says {last}; events: {' '.join(self.states()) or 'none'})") from exc
+            raise NotHeldError(
+                f"{exc} (the status says {last}; last events: {' '.join(self.states()[-12:]) or 'none'})"
+            ) from exc
 
     def states(self) -> list[str]:
         """Signal states said in this scenario, in order."""
