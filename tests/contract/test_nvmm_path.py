@@ -21,7 +21,7 @@ from edge.capture.live import LiveSource
 from edge.errors import CaptureError
 from edge.memory.mapped import MappedImage
 from edge.types import Frame, Gap, Memory, SignalState
-from tests.support import fake_cuda, fake_nvmm, ptx
+from tests.support import fake_nvmm, ptx
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_nvmm import FakeSurfaces
 
@@ -38,10 +38,9 @@ _Is = SignalState
 
 
 @pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    for fake in fake_cuda.started():
-        ptx.teach_blacken(fake)
-        yield fake
+def cuda(cuda: FakeCuda) -> FakeCuda:
+    ptx.teach_blacken(cuda)
+    return cuda
 
 
 @pytest.fixture

@@ -9,24 +9,18 @@ from typing import Any
 import pytest
 
 from edge import errors, model
-from tests.support import models
+from tests.support import fake_nvmm, fake_tensorrt, models, ptx
+from tests.support.fake_cuda import FakeCuda
 from tools.on_device import frames
 from tools.on_device.checks import graphs, nvmm, vic_sync
-
-WHY = "the fakes of the GPU are not in this checkout"
-fake_cuda = pytest.importorskip("tests.support.fake_cuda", reason=WHY)
-fake_nvmm = pytest.importorskip("tests.support.fake_nvmm", reason=WHY)
-fake_tensorrt = pytest.importorskip("tests.support.fake_tensorrt", reason=WHY)
-ptx = pytest.importorskip("tests.support.ptx", reason=WHY)
 
 SIZE, COUNT = (60, 48), 30  # rows of 240 bytes in a pitch of 256
 
 
 @pytest.fixture
-def cuda() -> Iterator[Any]:
-    for fake in fake_cuda.started():
-        ptx.teach_blacken(fake)
-        yield fake
+def cuda(cuda: FakeCuda) -> FakeCuda:
+    ptx.teach_blacken(cuda)
+    return cuda
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 from edge import model
 from edge.errors import InferenceError
 from edge.infer import tensorrt, trt_build
-from tests.support import fake_cuda, fake_tensorrt, models, recording, trt_bindings
+from tests.support import fake_tensorrt, models, recording, trt_bindings
 from tests.support.fake_cuda import FakeCuda
 from tests.support.recording import Touch
 from tests.support.trt_bindings import Bindings, Parameter, Signature
@@ -31,11 +30,6 @@ def real(request: pytest.FixtureRequest) -> Bindings:
     found = trt_bindings.bindings(request.param)
     assert found.version.startswith(f"{request.param}.")
     return found
-
-
-@pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    yield from fake_cuda.started()
 
 
 @pytest.fixture

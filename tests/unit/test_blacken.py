@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from edge.errors import GpuError
 from edge.memory import blacken, gpu
 from edge.memory.blacken import PTX, Blackener
 from edge.memory.device import DeviceImage
-from tests.support import fake_cuda, ptx, wheels
+from tests.support import ptx, wheels
 from tests.support.fake_cuda import FakeCuda
 
 ARCHITECTURES = ("sm_75", "sm_87", "sm_90")  # Turing, Orin, Hopper
@@ -22,17 +21,9 @@ OUT_OF_MEMORY, INVALID_PTX, ILLEGAL_ADDRESS = 2, 218, 700
 
 
 @pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    for fake in fake_cuda.started():
-        ptx.teach(fake, PTX, "blacken")
-        yield fake
-
-
-@pytest.fixture
-def device(cuda: FakeCuda) -> Iterator[gpu.Device]:
-    opened = gpu.Device.open()
-    yield opened
-    opened.close()
+def cuda(cuda: FakeCuda) -> FakeCuda:
+    ptx.teach(cuda, PTX, "blacken")
+    return cuda
 
 
 @pytest.fixture

@@ -21,18 +21,6 @@ INVALID_VALUE, OUT_OF_MEMORY, ILLEGAL_ADDRESS, CAPTURE_INVALIDATED = 1, 2, 700, 
 
 
 @pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    yield from fake_cuda.started()
-
-
-@pytest.fixture
-def device(cuda: FakeCuda) -> Iterator[gpu.Device]:
-    opened = gpu.Device.open()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def stream(device: gpu.Device) -> Iterator[gpu.Stream]:
     made = gpu.Stream()
     yield made

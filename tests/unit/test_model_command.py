@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,11 @@ from edge.cli import agreement, assemble
 from edge.infer import engine_build, tensorrt
 from edge.infer.engine_build import Done, Happening, Step
 from edge.types import ModelHead
-from tests.support import desk, fake_cuda, fake_tensorrt, models
-from tests.support.fake_cuda import FakeCuda
+from tests.support import desk, models
 from tests.support.fake_tensorrt import Fake
 from tests.unit.test_inspector import PROFILE, TEN
 
 WITHIN_S = 60.0
-
-
-@pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    yield from fake_cuda.started()
-
-
-@pytest.fixture
-def trt(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> Fake:
-    return fake_tensorrt.install(monkeypatch, cuda)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from edge.memory import mapper as mappers
 from edge.memory import nvmm
 from edge.memory.blacken import PTX
 from edge.memory.nvmm import NvmmMapper, Params, Planes, Surface
-from tests.support import fake_cuda, fake_nvmm, ptx
+from tests.support import fake_nvmm, ptx
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_nvmm import FakeSurfaces
 
@@ -29,10 +29,9 @@ UNKNOWN = 999
 
 
 @pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    for fake in fake_cuda.started():
-        ptx.teach(fake, PTX, "blacken")
-        yield fake
+def cuda(cuda: FakeCuda) -> FakeCuda:
+    ptx.teach(cuda, PTX, "blacken")
+    return cuda
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from edge import model
 from edge.errors import InferenceError
 from edge.infer import onnx
 from edge.types import Model
-from tests.support import fake_cuda, fake_ort, models
+from tests.support import fake_ort, models
 from tests.support.fake_cuda import FakeCuda
 from tests.support.frames import DeviceImage, green, polyp_logit
 
@@ -25,11 +25,6 @@ OUT_OF_MEMORY = 2
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return model.load(models.build(tmp_path_factory.mktemp("model")), "fp32")
-
-
-@pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    yield from fake_cuda.started()
 
 
 @pytest.fixture

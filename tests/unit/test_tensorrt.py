@@ -17,7 +17,7 @@ from edge.infer.trt_build import Progress
 from edge.memory import gpu
 from edge.memory.host import HostImage
 from edge.types import Model
-from tests.support import fake_cuda, fake_tensorrt, models
+from tests.support import fake_tensorrt, models
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_tensorrt import Fake
 from tests.support.frames import DeviceImage, green, polyp_logit
@@ -30,16 +30,6 @@ OUT_OF_MEMORY, ILLEGAL_ADDRESS = 2, 700
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return model.load(models.build(tmp_path_factory.mktemp("model"), precisions=models.WITH_TENSORRT), "int8_trt")
-
-
-@pytest.fixture
-def cuda() -> Iterator[FakeCuda]:
-    yield from fake_cuda.started()
-
-
-@pytest.fixture
-def trt(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> Fake:
-    return fake_tensorrt.install(monkeypatch, cuda)
 
 
 @pytest.fixture
