@@ -15,17 +15,18 @@ import numpy as np
 import onnx
 
 from calibration import datasets, heads, manifest, views
+from calibration.encodings import FILE_OF, FILES, REFERENCE
 from calibration.eval import classes
 from calibration.eval.bootstrap import Resampler
 from calibration.examples import Chosen, Encoder, Tapper, chosen
-from calibration.fuse import FILES, FOLDER, Fused, Record, fused, prove_unchanged, records, session, tapped, width_of
+from calibration.fuse import FOLDER, Fused, Record, fused, prove_unchanged, records, session, tapped, width_of
 from calibration.heads import Head
 from calibration.learn import Array, Examples, Layer, answered, trained
 from calibration.manifest import Manifest
 from edge.errors import ModelError, UsageError
 from edge.types import ModelHead
 
-FIGURES_OF = {"fp32": "fp32.onnx", "int8_cpu": "int8.onnx"}  # encodings a head is measured on, and the files
+FIGURES_OF = {name: FILE_OF[name] for name in ("fp32", "int8_cpu")}  # encodings a head is measured on
 PROVEN_ON = 4  # frames on which nothing else may have changed
 STALE = ("model.toml", "MODEL_CARD.md", "golden.npz")  # a release's: true of the model without the head
 
@@ -79,12 +80,12 @@ def add(order: Order, progress: Progress) -> Record:
 def _models(order: Order, head: Head) -> dict[str, onnx.ModelProto]:
     """The files of the folder, each fit to take the head."""
     folder = order.folder
-    if not (folder / FILES[0]).is_file():
-        raise UsageError(f"{folder}: no {FILES[0]} in it, so no model to add a head to")
+    if not (folder / REFERENCE).is_file():
+        raise UsageError(f"{folder}: no {REFERENCE} in it, so no model to add a head to")
     if order.out == folder and (folder / "model.toml").exists():
         raise UsageError(f"{folder}: is a released model; give --out, and release the result")
     taken = {record.name for record in records(folder)}
-    models = {file: onnx.load(str(folder / file)) for file in FILES if (folder / file).is_file()}
+    models = {file: onnx.load(str(folder / file)) for file in FILES.values() if (folder / file).is_file()}
     for file, model in models.items():
         if order.name in taken | {output.name for output in model.graph.output}:
             raise ModelError(f"{folder / file}: already has a head {order.name}")
@@ -157,7 +158,7 @@ def _record(order: Order, head: Head, learned: Chosen, judged: Chosen, figures: 
 def _write(order: Order, put_in: dict[str, onnx.ModelProto], record: Record) -> None:
     """The model's folder with the head: everything else is copied, but for what a release said of the model without."""
     if order.out != order.folder:
-        ignored = shutil.ignore_patterns(*STALE, *FILES)
+        ignored = shutil.ignore_patterns(*STALE, *FILES.values())
         shutil.copytree(order.folder, order.out, ignore=ignored, dirs_exist_ok=True)
     (order.out / FOLDER).mkdir(parents=True, exist_ok=True)
     for file, model in put_in.items():

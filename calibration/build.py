@@ -1,9 +1,9 @@
 """What a release is made from: the folder that `train`, `add-head` and `quantize` filled, read and checked.
 
-fp32.onnx int8.onnx int8_trt.onnx   the three files, same inputs and outputs
-heads/NAME.json                     what `add-head` says of every head it fused
-quantize.json                       what `quantize` says of ranges, layers left in float, and its own check
-run.json (or in the folder above)   what `train` says of recipe, revision, data and time
+*.onnx            the files of calibration.encodings, same inputs and outputs
+heads/NAME.json   what `add-head` says of every head it fused
+quantize.json     what `quantize` says of ranges, layers left in float, and its own check
+run.json          (or in the folder above) what `train` says of recipe, revision, data and time
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import onnx
 from onnx import TensorProto, ValueInfoProto
 
 from calibration import fuse
+from calibration.encodings import FILES, REFERENCE
 from edge.errors import ModelError
 from edge.types import ModelHead, Precision, TensorSpec
 
-FILES: dict[Precision, str] = {"int8": "int8.onnx", "int8_trt": "int8_trt.onnx", "fp32": "fp32.onnx"}
 DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
 REPORT, RUN = "quantize.json", "run.json"
 
@@ -82,7 +82,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Build:
-    """A build folder's content. `outputs` are those of all three files, `records` those of its trained heads."""
+    """A build folder's content. `outputs` are those of all files, `records` those of its trained heads."""
 
     folder: Path
     files: Mapping[Precision, bytes]
@@ -94,7 +94,7 @@ class Build:
 
 
 def read(folder: Path) -> Build:
-    """Raises ModelError: something is missing, unreadable, or the three files are not one model."""
+    """Raises ModelError: something is missing, unreadable, or the files are not one model."""
     files = {precision: _content(folder / name) for precision, name in FILES.items()}
     tensors = {p: _tensors(folder / FILES[p], content) for p, content in files.items()}
     wanted = tensors["fp32"]
@@ -153,11 +153,11 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
 
 
 def _odd(found: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...]) -> str:
-    """The first tensor in which a file differs from fp32.onnx."""
+    """The first tensor in which a file differs from REFERENCE."""
     for mine, reference in zip(found, wanted, strict=False):
         if mine != reference:
-            return f"tensor {_said(mine)}, but fp32.onnx has {_said(reference)}"
-    return f"has {len(found) - 1} outputs, but fp32.onnx has {len(wanted) - 1}"
+            return f"tensor {_said(mine)}, but {REFERENCE} has {_said(reference)}"
+    return f"has {len(found) - 1} outputs, but {REFERENCE} has {len(wanted) - 1}"
 
 
 def _said(tensor: TensorSpec) -> str:

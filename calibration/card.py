@@ -8,7 +8,12 @@ from calibration.build import Build, Calibration
 from calibration.evidence import portable
 from edge.types import Manifest, Measurement, Precision, Struct
 
-COLUMNS: dict[Precision, str] = {"fp32": "FP32", "int8": "INT8", "int8_trt": "INT8, TensorRT's form"}
+COLUMNS: dict[Precision, str] = {
+    "fp32": "FP32",
+    "int8": "INT8",
+    "int8_trt": "INT8, TensorRT's form",
+    "fp16_trt": "FP16, TensorRT's form",
+}
 WHOLE = "Polyps, and the model as a whole"
 
 
@@ -62,7 +67,7 @@ def _heads(manifest: Manifest) -> Iterator[str]:
 def _measured(rows: Sequence[Measurement]) -> Iterator[str]:
     yield (
         "With 95 % intervals where there is one, on pictures that nothing was trained on."
-        " The file in TensorRT's form was run by ONNX Runtime on a CPU."
+        " The files in TensorRT's form were run by ONNX Runtime on a CPU."
     )
     for head in dict.fromkeys(row.head for row in rows):
         of_head = [row for row in rows if row.head == head]

@@ -12,15 +12,13 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from calibration.eval.runner import FILES
+from calibration.encodings import ENCODINGS
 from edge.errors import ModelError
 from edge.types import Measurement, Precision
 
 INTERVAL = "_ci95"
 ASK_FOR_MODEL = ("eval", "add-head")  # commands whose next word is the model's folder
 SEEN_SPLITS = ("train", "all")  # pictures that the model may have learned from prove nothing
-PRECISIONS: dict[str, Precision] = {"fp32": "fp32", "int8_cpu": "int8", "int8_trt": "int8_trt"}
-assert PRECISIONS.keys() == FILES.keys()
 
 Report = Mapping[str, Any]
 _Figure = tuple[str, tuple[str, ...], float, "tuple[float, float] | None"]  # head, keys, value, interval
@@ -101,9 +99,9 @@ def _beside(by_encoding: Mapping[str, list[_Figure]], evaluation: Evaluation, na
     for encoding, figures in by_encoding.items():
         for head, path, value, interval in figures:
             row = rows.setdefault((head, metric := _words(path)), _Row(head, metric))
-            row.values[PRECISIONS[encoding]] = value
+            row.values[ENCODINGS[encoding]] = value
             if interval is not None:
-                row.intervals[PRECISIONS[encoding]] = interval
+                row.intervals[ENCODINGS[encoding]] = interval
     command = portable(evaluation.command, name)
     return [
         Measurement(

@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from calibration.heads import Kind
 from calibration.learn import Layer
+from calibration.session import opened
 from edge.errors import ModelError
 from edge.types import Struct
 
-FILES = ("fp32.onnx", "int8.onnx", "int8_trt.onnx")
 FOLDER = "heads"  # of a model's folder: a record of every head that was added
 
 
@@ -128,7 +128,7 @@ def _shape(model: onnx.ModelProto, head: Fused) -> list[int]:
     return [1, outputs, height, width]
 
 
-def session(model: onnx.ModelProto, outputs: Sequence[str]) -> ort.InferenceSession:
+def session(model: onnx.ModelProto, outputs: Sequence[str]) -> InferenceSession:
     """One thread, and only what these tensors of the model need is computed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -136,10 +136,7 @@ def session(model: onnx.ModelProto, outputs: Sequence[str]) -> ort.InferenceSess
     kept = [known.get(name) or helper.make_empty_tensor_value_info(name) for name in outputs]
     del copy.graph.output[:]
     copy.graph.output.extend(kept)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return opened(copy)
 
 
 def prove_unchanged(before: onnx.ModelProto, after: onnx.ModelProto, frames: Sequence[NDArray[np.uint8]]) -> None:

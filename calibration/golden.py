@@ -15,11 +15,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from calibration.datasets import phantom
 from calibration.export import INPUT
+from calibration.session import opened
 from edge.types import Golden, Precision, Tolerance
 
 SEED, PHANTOMS = 4711, 3  # a seed that no training or evaluation uses
@@ -50,12 +50,7 @@ def card(side: int) -> NDArray[np.uint8]:
 
 def answers(content: bytes, inputs: NDArray[np.uint8], *, optimised: bool = True) -> Answers:
     """Every output of an ONNX file, by name, one row a frame."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if not optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = opened(content, optimised=optimised)
     names, key = [output.name for output in session.get_outputs()], session.get_inputs()[0].name
     rows = [session.run(names, {key: frame[None]}) for frame in inputs]
     return {name: np.concatenate([row[i] for row in rows]) for i, name in enumerate(names)}

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
+from onnxruntime import InferenceSession
+
+from calibration.session import opened
 
 LEVELS = 127  # steps on either side of zero on the symmetric 8-bit grid
 BINS = 2048
@@ -30,16 +32,13 @@ def step(reach: float) -> np.float32:
     return np.float32(steps_of(np.array(reach)))
 
 
-def observed(model: onnx.ModelProto, tensors: Sequence[str], threads: int = 2) -> ort.InferenceSession:
+def observed(model: onnx.ModelProto, tensors: Sequence[str], threads: int = 2) -> InferenceSession:
     """A session that hands out the named inner tensors."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     del shown.graph.output[:]
     shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return opened(shown, threads)
 
 
 def histograms(

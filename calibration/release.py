@@ -14,8 +14,9 @@ import msgspec
 import onnx
 
 from calibration import build, evidence, folders, golden, toml
-from calibration.build import FILES, Build, head_of, sha256
+from calibration.build import Build, head_of, sha256
 from calibration.card import Description, card
+from calibration.encodings import ENCODINGS, FILES
 from calibration.eval.runner import POLYP
 from calibration.evidence import Evaluation
 from calibration.halves import halved
@@ -132,7 +133,7 @@ def _every_figure_is_of_these_files(candidate: Candidate) -> Iterator[str]:
         if line.saw_training_pictures:
             yield f"the figures on {line.dataset} are of pictures that were trained on: {line.command}"
         for encoding in line.encodings:
-            precision = evidence.PRECISIONS.get(encoding)
+            precision = ENCODINGS.get(encoding)
             if precision is None:
                 yield f"the figures on {line.dataset} are of an unknown encoding {encoding}"
                 continue
@@ -146,7 +147,7 @@ def _every_figure_is_of_these_files(candidate: Candidate) -> Iterator[str]:
 
 def _every_head_is_measured(candidate: Candidate) -> Iterator[str]:
     for head in candidate.heads:
-        for encoding in evidence.PRECISIONS:
+        for encoding in ENCODINGS:
             if all(figure(line, encoding, head) is None for line in candidate.evaluations):
                 yield f"head {head.name} has no {HEADLINE[head.kind]} of {encoding} in any evaluation: measure it first"
 
@@ -164,7 +165,7 @@ def _int8_keeps_up(candidate: Candidate) -> Iterator[str]:
     polyp = candidate.heads[0]
     for line in candidate.evaluations:
         reference = figure(line, "fp32", polyp)
-        for encoding in ("int8_cpu", "int8_trt"):
+        for encoding in (name for name in ENCODINGS if name != "fp32"):
             dice = figure(line, encoding, polyp)
             if dice is not None and reference is not None and dice < reference - MOST_LOST:
                 yield (

@@ -39,7 +39,8 @@ class _Typed:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
-        self.halved = _ancestors(model, MASKS) - _ancestors(model, EXACT)
+        cast = {node.output[0] for node in model.graph.node if node.op_type == "Cast"}  # their type is their own
+        self.halved = _ancestors(model, MASKS) - _ancestors(model, EXACT) - cast
         inferred = onnx.shape_inference.infer_shapes(model).graph
         values = [*inferred.value_info, *inferred.input, *inferred.output]
         types = {v.name: v.type.tensor_type.elem_type for v in values}

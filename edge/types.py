@@ -238,6 +238,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     fp32: float | None = None
     int8: float | None = None
     int8_trt: float | None = None
+    fp16_trt: float | None = None
     ci95: dict[Precision, tuple[float, float]] = msgspec.field(default_factory=dict)
     n: int | None = None  # pictures, or whatever the metric counts
     head: str = ""  # whose figure it is; "" for the whole model (speed)

@@ -20,7 +20,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "endo
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="folder with fp32.onnx and, if made, int8.onnx and int8_trt.onnx")
+    parser.add_argument("model", type=Path, help="folder with fp32.onnx and, if made, the other files of it")
     parser.add_argument("--head", required=True, metavar="NAME", help=f"one of: {', '.join(heads.names())}")
     parser.add_argument(
         "--manifest", type=Path, required=True, help="pictures to learn from (train) and be judged on (val)"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from calibration.cli.shared import console, progress_bars
+from calibration.encodings import FILES
 from calibration.eval import page, subjects, tables, teacher
 from calibration.eval.evaluation import Evaluation, Result, truth_of
 from calibration.eval.spoilt import of_spoilt
@@ -26,9 +27,7 @@ TEACHER_SIDES = (256,)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", type=Path, help="folder with fp32.onnx, int8.onnx, int8_trt.onnx; what is missing is said"
-    )
+    parser.add_argument("model", type=Path, help=f"folder with {', '.join(FILES.values())}; what is missing is said")
     add = parser.add_argument
     add("--dataset", nargs=2, action="append", default=[], metavar=NAMED, help="a public layout and its folder")
     add("--split", choices=("train", "val", "test", "all"), help="of the datasets (val and test; all where none is)")

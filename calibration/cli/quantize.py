@@ -16,8 +16,9 @@ import onnx
 from calibration import datasets, manifest, qat, quantize, sensitivity
 from calibration.audit import audited
 from calibration.cli.shared import console, progress_bars
+from calibration.encodings import FILES
 from calibration.eval.overlap import mean_overlap
-from calibration.eval.runner import FILES, Runner
+from calibration.eval.runner import Runner
 from calibration.manifest import Entry
 from calibration.parity import agreement
 from calibration.pictures import DatasetError
@@ -30,13 +31,12 @@ from calibration.units import units
 LEAST_PICTURES = 16  # of fewer, chance decides how far activations reach
 JUDGED = 8  # of the calibration pictures: on these each unit's effect is measured
 COMPARED = 8  # and on these the two encodings
-U8, S8, REPORT = FILES["int8_cpu"], FILES["int8_trt"], "quantize.json"
-TYPED, HALVES = "int8_trt_fp16.onnx", "fp16_trt.onnx"
+U8, S8, HALVES, REPORT = FILES["int8"], FILES["int8_trt"], FILES["fp16_trt"], "quantize.json"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="FP32 ONNX file, as `export` writes it or a release holds it")
-    parser.add_argument("folder", type=Path, help=f"where {U8}, {S8} and {REPORT} go")
+    parser.add_argument("folder", type=Path, help=f"where {U8}, {S8}, {HALVES} and {REPORT} go")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--manifest", type=Path, help="calibrate on its training pictures")
     source.add_argument(
@@ -51,11 +51,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unit-gate", type=float, default=sensitivity.GATE, help="effect beyond which a unit is float")
     parser.add_argument("--gate", type=float, default=qat.GATE, help="Dice lost to INT8 beyond which it is fine-tuned")
     parser.add_argument("--steps", type=int, default=qat.Schedule.steps, help="length of that fine-tuning; 0: never")
-    parser.add_argument("--fp16", action="store_true", help=f"also {TYPED} and {HALVES}, for strongly typed TensorRT")
 
 
 def run(options: argparse.Namespace) -> int:
-    """FP32 ONNX to INT8 by explicit Q/DQ: one calibration, one file for ONNX Runtime and one for TensorRT."""
+    """FP32 ONNX to INT8 by explicit Q/DQ: one calibration, a file for ONNX Runtime and one for TensorRT; FP16."""
     runner = Runner(options.model, threads=1)
     found = _pictures(options)
     frames = calibration_frames(runner, found, options.pictures)
@@ -63,9 +62,11 @@ def run(options: argparse.Namespace) -> int:
     calibration, effects = _calibration(options, model, frames)
     judged = [(entry, root) for entry, root in found if entry.split == "val" and entry.mask]
     tuned, calibration, gate = _through_gate(options, model, calibration, frames, judged)
-    files = {U8: quantised(tuned, calibration, "u8"), S8: quantised(tuned, calibration, "s8")}
-    if options.fp16:
-        files |= {TYPED: strongly_typed(files[S8]), HALVES: in_halves(model)}
+    files = {
+        U8: quantised(tuned, calibration, "u8"),
+        S8: strongly_typed(quantised(tuned, calibration, "s8")),
+        HALVES: in_halves(model),
+    }
     options.folder.mkdir(parents=True, exist_ok=True)
     for name, written in files.items():
         onnx.save(written, str(options.folder / name))

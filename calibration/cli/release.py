@@ -12,7 +12,7 @@ from calibration.release import release
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("description", type=Path, help="calibration/releases/NAME.toml: version, licence, data, the card's words")
-    add("build", type=Path, help="folder with fp32.onnx, int8.onnx, int8_trt.onnx, heads/, quantize.json, run.json")
+    add("build", type=Path, help="folder with *.onnx, heads/, quantize.json, run.json")
     add(
         "--eval",
         type=Path,

@@ -1,6 +1,6 @@
 """One model, all its encodings, on whatever it is asked to be judged by. Every result has the same keys:
 
-{"dataset": NAME, "n": pictures or frames, "encodings": {"fp32" | "int8_cpu" | "int8_trt": {figures}}}
+{"dataset": NAME, "n": pictures or frames, "encodings": {"fp32" | "int8_cpu" | "int8_trt" | "fp16_trt": {figures}}}
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import msgspec
 
 from calibration import fuse
 from calibration.build import head_of
+from calibration.encodings import FILE_OF
 from calibration.eval import files, video, walk
 from calibration.eval.failures import Failure
-from calibration.eval.runner import FILES, POLYP, opened
+from calibration.eval.runner import POLYP, opened
 from calibration.eval.segmentation import Report
 from calibration.eval.subjects import Subject
 from calibration.eval.walk import Judge, Progress, Teacher
@@ -52,7 +53,7 @@ class Evaluation:
         """`say` is told what is left out. Raises ModelError, ConfigError, UsageError (no such pipeline)."""
         self.folder, self._say = folder, say
         self.runners = opened(folder, threads)
-        missing = [f"{file} ({name})" for name, file in FILES.items() if name not in self.runners]
+        missing = [f"{file} ({name})" for name, file in FILE_OF.items() if name not in self.runners]
         if missing:
             say(f"{folder} has no {' nor '.join(missing)}: left out")
         self.outputs = next(iter(self.runners.values())).outputs

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import onnx
 
-from calibration.eval.runner import FILES, RUNTIME, Runner, milliseconds
+from calibration.encodings import FILE_OF
+from calibration.eval.runner import RUNTIME, Runner, milliseconds
 from calibration.eval.segmentation import Report
 from calibration.gmac import gmac
 
@@ -20,13 +21,13 @@ def speed(folder: Path, encodings: Mapping[str, Runner]) -> dict[str, Report]:
     found: dict[str, Report] = {
         name: {
             "runtime": RUNTIME[name],
-            "megabytes": round((folder / FILES[name]).stat().st_size / 1e6, 3),
-            "gmac": round(gmac(onnx.load(str(folder / FILES[name]))), 4),
+            "megabytes": round((folder / FILE_OF[name]).stat().st_size / 1e6, 3),
+            "gmac": round(gmac(onnx.load(str(folder / FILE_OF[name]))), 4),
         }
         for name in encodings
     }
     for threads in SPEED_THREADS:
-        taken = milliseconds({name: Runner(folder / FILES[name], threads) for name in encodings}, ROUNDS)
+        taken = milliseconds({name: Runner(folder / FILE_OF[name], threads) for name in encodings}, ROUNDS)
         for name, value in taken.items():
             key = f"{threads}_thread{'s' * (threads > 1)}"
             found[name][f"milliseconds_{key}"] = round(value, 3)

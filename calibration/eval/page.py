@@ -34,8 +34,8 @@ ABOUT = """Each figure is followed by its 95 % interval, from sets drawn again o
 sequences or videos where there are enough of them); rates a minute and shares of
 lesions in videos have exact ones (Poisson, binomial). Dice and IoU are
 means over the pictures that show a polyp, at probability 0.5. A mark is a region as the box finds it; it counts as a
-lesion's when its centre lies in the lesion's box or the two overlap by a tenth. int8_trt is the file for TensorRT, here
-run by ONNX Runtime."""
+lesion's when its centre lies in the lesion's box or the two overlap by a tenth. int8_trt and fp16_trt are the files
+for TensorRT, here run by ONNX Runtime."""
 
 
 def write(folder: Path, name: str, results: Sequence[Result]) -> Path:

@@ -11,19 +11,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from calibration import session
+from calibration.encodings import FILE_OF
 from calibration.pictures import Picture
 from edge.errors import ModelError
 from edge.types import TensorSpec
 
 POLYP = "polyp"  # the output that marks polyps
-FILES = {"fp32": "fp32.onnx", "int8_cpu": "int8.onnx", "int8_trt": "int8_trt.onnx"}  # encoding -> file of its folder
 RUNTIME = {
     "fp32": "FP32 in ONNX Runtime, CPU",
     "int8_cpu": "U8/128 in ONNX Runtime, CPU",
-    "int8_trt": "S8/0, the file for TensorRT, but here run by ONNX Runtime on a CPU",
+    "int8_trt": "S8/0 and FP16, a file for TensorRT, but here run by ONNX Runtime on a CPU",
+    "fp16_trt": "FP16, a file for TensorRT, but here run by ONNX Runtime on a CPU",
 }
 WARM_UP = 5  # runs of each file before the clock counts
 DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
@@ -37,13 +38,10 @@ class Runner:
     def __init__(self, model: Path | bytes, threads: int = 2) -> None:
         """Raises ModelError: no such file, no ONNX, or not uint8 (1, S, S, 4) in."""
         self.name = "model" if isinstance(model, bytes) else str(model)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         try:
             source = model if isinstance(model, bytes) else model.read_bytes()
             self.sha256 = hashlib.sha256(source).hexdigest()
-            self.session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self.session = session.opened(source, threads)
         except OSError as exc:
             raise ModelError(f"{self.name}: cannot be run: {exc.strerror}") from exc
         except Exception as exc:  # ONNX Runtime raises a dozen kinds, without a common parent
@@ -78,9 +76,9 @@ def enlarged(polyp: NDArray[Any], picture: Picture) -> NDArray[np.float32]:
 
 def opened(folder: Path, threads: int = 1) -> dict[str, Runner]:
     """The files that `folder` has, by encoding. ModelError when it has none."""
-    runners = {name: Runner(folder / file, threads) for name, file in FILES.items() if (folder / file).is_file()}
+    runners = {name: Runner(folder / file, threads) for name, file in FILE_OF.items() if (folder / file).is_file()}
     if not runners:
-        raise ModelError(f"{folder}: no model here: it has none of {', '.join(FILES.values())}")
+        raise ModelError(f"{folder}: no model here: it has none of {', '.join(FILE_OF.values())}")
     return runners
 
 

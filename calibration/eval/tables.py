@@ -11,15 +11,16 @@ from calibration.eval.robustness import CORRUPTIONS, STRENGTHS
 from calibration.eval.segmentation import SIZES, Report
 
 # Row's words, JSON key, and how the number is written.
-SHARE, COUNT, RATE, MS = "{:.3f}", "{:.0f}", "{:.2f}", "{:.0f} ms"
-LINE = "\n"  # between a figure and its interval: three encodings fit a narrow terminal
+NARROW = "\n{}–{}"  # an interval under its figure: four encodings fit a narrow terminal
+NARROW_SIGNED = "\n{} to\n{}"
+SHARE, COUNT, RATE, CHANGE = "{:.3f}", "{:.0f}", "{:.2f}", "{:+.4f}"
 Row = tuple[str, str, str]
 PICTURES: tuple[Row, ...] = (
     ("mean Dice, pictures with polyps", "dice", SHARE),
     ("mean IoU", "iou", SHARE),
-    ("Dice minus FP32's", "dice_minus_fp32", "{:+.4f}"),
+    ("Dice minus FP32's", "dice_minus_fp32", CHANGE),
     ("teacher's Dice", "teacher_dice", SHARE),
-    ("Dice minus the teacher's", "dice_minus_teacher", "{:+.4f}"),
+    ("Dice minus the teacher's", "dice_minus_teacher", CHANGE),
     ("pictures with polyps where one was marked", "picture_sensitivity", SHARE),
     ("pictures without polyps left clean", "picture_specificity", SHARE),
     ("lesions found", "lesion_sensitivity", SHARE),
@@ -36,8 +37,8 @@ VIDEO: tuple[Row, ...] = (
     ("false alerts a minute", "false_alerts_per_minute", RATE),
     ("lesions", "lesions", COUNT),
     ("lesions missed", "missed", COUNT),
-    ("median time to the first detection", "first_detection_delay_ms", MS),
-    ("median time to the alert", "alert_delay_ms", MS),
+    ("median milliseconds to the first detection", "first_detection_delay_ms", COUNT),
+    ("median milliseconds to the alert", "alert_delay_ms", COUNT),
 )
 SPEED: tuple[Row, ...] = (
     ("milliseconds a picture, 1 thread", "milliseconds_1_thread", RATE),
@@ -56,6 +57,7 @@ HEAD: tuple[Row, ...] = (
 )
 
 Encodings = Mapping[str, Report]
+CONFUSED = "int8_cpu"
 
 
 def parts_of(result: Report) -> Iterator[tuple[str, Encodings, tuple[Row, ...]]]:
@@ -87,16 +89,15 @@ def tables_of(result: Report) -> list[Table]:
     return found
 
 
-def cell(report: Report, key: str, form: str, between: str = " ") -> str:
-    """A figure and its interval, `between` them a blank or a new line."""
+def cell(report: Report, key: str, form: str, interval_form: str = " [{}, {}]") -> str:
+    """A figure and its interval."""
     value = report.get(key)
     if value is None:
         return "–"
     interval = report.get(f"{key}_ci95")
     if interval is None:
         return form.format(value)
-    low, high = (form.format(bound) for bound in interval)
-    return f"{form.format(value)}{between}[{low}, {high}]"
+    return form.format(value) + interval_form.format(*map(form.format, interval))
 
 
 def _headed(title: str, words: str, names: Mapping[str, Any]) -> Table:
@@ -111,7 +112,8 @@ def _table(title: str, encodings: Encodings, rows: tuple[Row, ...]) -> Table:
     table = _headed(title, "with 95 % intervals", encodings)
     for words, key, form in rows:
         if any(report.get(key) is not None for report in encodings.values()):
-            table.add_row(words, *(cell(report, key, form, LINE) for report in encodings.values()))
+            interval = NARROW_SIGNED if form == CHANGE else NARROW
+            table.add_row(words, *(cell(report, key, form, interval) for report in encodings.values()))
     return table
 
 
@@ -127,20 +129,21 @@ def sizes_of(encodings: Encodings) -> Iterator[tuple[str, str, list[Report]]]:
 def _sizes(title: str, encodings: Encodings) -> Table:
     table = _headed(title, "size", encodings)
     for words, key, reports in sizes_of(encodings):
-        table.add_row(words, *(cell(report, key, SHARE, LINE) for report in reports))
+        table.add_row(words, *(cell(report, key, SHARE, NARROW) for report in reports))
     return table
 
 
 def _labels(title: str, encodings: Encodings) -> Table:
     table = _headed(title, "label", encodings)
     for label in next(iter(encodings.values()))["f1"]:
-        table.add_row(label, *(cell(report["f1"][label], "f1", SHARE, LINE) for report in encodings.values()))
+        table.add_row(label, *(cell(report["f1"][label], "f1", SHARE, NARROW) for report in encodings.values()))
     return table
 
 
 def _confusion(title: str, encodings: Encodings) -> Table:
-    """Of the last encoding: what is true by row, what was said by column."""
-    name, report = list(encodings.items())[-1]
+    """Of the box's own encoding where it is there: what is true by row, what was said by column."""
+    name = CONFUSED if CONFUSED in encodings else list(encodings)[-1]
+    report = encodings[name]
     table = _headed(f"{title}, {name}: true by row, said by column", "true", dict.fromkeys(report["labels"]))
     for label, row in zip(report["labels"], report["confusion"], strict=True):
         table.add_row(label, *(str(count) for count in row))

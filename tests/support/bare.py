@@ -18,6 +18,7 @@ from calibration.export import OPSET, SCALE, ZERO
 from calibration.fuse import session, tapped
 from calibration.manifest import Entry
 from calibration.quantize import calibrated, quantised
+from calibration.strong_types import in_halves, strongly_typed
 
 SIDE, CHANNELS = 64, 8
 COLOURS = {"0": (200, 60, 50), "1": (60, 180, 60), "2": (60, 60, 200), "3": (200, 200, 60)}  # a label's colour, RGB
@@ -69,14 +70,15 @@ def small_net() -> onnx.ModelProto:
 
 
 def written(folder: Path) -> Path:
-    """All three files of a net that was never trained: its features are good enough for colours."""
+    """All files of a net that was never trained: its features are good enough for colours."""
     net = small_net()
     rng = np.random.default_rng(4)
     frames = [rng.integers(0, 256, (1, SIDE, SIDE, 4), np.uint8) for _ in range(3)]
     calibration = calibrated(net, frames, "min-max")
     onnx.save(net, str(folder / "fp32.onnx"))
     onnx.save(quantised(net, calibration, "u8"), str(folder / "int8.onnx"))
-    onnx.save(quantised(net, calibration, "s8"), str(folder / "int8_trt.onnx"))
+    onnx.save(strongly_typed(quantised(net, calibration, "s8")), str(folder / "int8_trt.onnx"))
+    onnx.save(in_halves(net), str(folder / "fp16_trt.onnx"))
     return folder
 
 

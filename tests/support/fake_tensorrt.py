@@ -242,6 +242,7 @@ class ICudaEngine(_Native):
             raise ValueError("The engine plan file is not compatible with this version of TensorRT, please rebuild.")
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # a file as it is written
         try:
             self.session = ort.InferenceSession(plan[32:], options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # ONNX Runtime raises straight from Exception

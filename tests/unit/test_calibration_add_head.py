@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from calibration import addhead, fuse, heads, manifest
+from calibration import addhead, encodings, fuse, heads, manifest
 from calibration.addhead import add
 from calibration.cli import main
 from calibration.datasets import phantom
@@ -33,7 +33,7 @@ def test_a_head_is_added_to_all_files(bare: Path, tmp_path: Path, name: str, lab
     assert record.pictures["val"] == dict.fromkeys(labels, 5)
     assert fuse.records(tmp_path / "out") == [record]
     frame = np.full((1, SIDE, SIDE, 4), 90, np.uint8)
-    for file in fuse.FILES:
+    for file in encodings.FILES.values():
         before, after = outputs_of(bare / file, frame), outputs_of(tmp_path / "out" / file, frame)
         assert after.pop(name).shape == (1, heads.named(name).outputs)
         assert after.keys() == before.keys()

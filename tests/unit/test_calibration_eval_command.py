@@ -32,9 +32,10 @@ Run = Callable[..., tuple[int, list[dict[str, Any]], str]]
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Marks what is green. All three encodings are the same file."""
+    """Marks what is green. All encodings are the same file."""
     folder = models.build(tmp_path / "green")
-    shutil.copyfile(folder / "int8.onnx", folder / "int8_trt.onnx")
+    for file in ("int8_trt.onnx", "fp16_trt.onnx"):
+        shutil.copyfile(folder / "int8.onnx", folder / file)
     return folder
 
 
@@ -68,7 +69,7 @@ def test_the_json_has_the_promised_shape(model: Path, data: Path, run: Run) -> N
     code, (result,), err = run(model, "--dataset", "folder", data, "--json")
     assert (code, err) == (0, "")
     assert (result["dataset"], result["n"]) == ("folder", 3)
-    assert list(result["encodings"]) == ["fp32", "int8_cpu", "int8_trt"]
+    assert list(result["encodings"]) == ["fp32", "int8_cpu", "int8_trt", "fp16_trt"]
     assert result["command"] == f"endoedge-model eval {model} --dataset folder {data}"
     assert len(result["files"]["int8_trt"]) == 64
     for name, figures in result["encodings"].items():
@@ -76,7 +77,7 @@ def test_the_json_has_the_promised_shape(model: Path, data: Path, run: Run) -> N
             low, high = figures[f"{key}_ci95"]
             assert 0 <= low <= figures[key] <= high <= 1, key
         assert "ONNX Runtime" in figures["runtime"]
-        assert ("TensorRT" in figures["runtime"]) == (name == "int8_trt")
+        assert ("TensorRT" in figures["runtime"]) == name.endswith("_trt")
         assert figures["picture_sensitivity"] == pytest.approx(2 / 3, abs=1e-5)
         assert figures["picture_specificity"] is None
         assert 0.55 < figures["dice"] < 2 / 3
@@ -89,7 +90,7 @@ def test_what_a_model_lacks_is_said_and_left_out(model: Path, data: Path, run: R
     code, (result,), err = run(model, "--dataset", "folder", data, "--json")
     assert code == 0
     assert "has no int8_trt.onnx (int8_trt): left out" in err
-    assert list(result["encodings"]) == ["fp32", "int8_cpu"]
+    assert list(result["encodings"]) == ["fp32", "int8_cpu", "fp16_trt"]
 
 
 def test_people_get_tables_and_a_page(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from calibration import fuse, learn
+from calibration import encodings, fuse, learn
 from calibration.export import TENSORS, exported
 from calibration.features import pooled
 from calibration.heads import Head
@@ -45,10 +45,10 @@ def test_the_export_names_what_heads_may_tap() -> None:
     np.testing.assert_allclose(features, pooled([torch.from_numpy(v) for v in levels]), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("file", fuse.FILES)
+@pytest.mark.parametrize("file", encodings.FILES.values())
 def test_a_map_is_tapped_where_it_comes_off_its_grid(bare: Path, file: str) -> None:
     model = onnx.load(str(bare / file))
-    assert fuse.tapped(model, "decoder4") == ("decoder4" if file == "fp32.onnx" else "decoder4/dq")
+    assert fuse.tapped(model, "decoder4") == ("decoder4/dq" if file.startswith("int8") else "decoder4")
 
 
 def test_a_model_without_features_is_refused(bare: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_model_without_features_is_refused(bare: Path, tmp_path: Path) -> None
         fuse.tapped(model, "features")
 
 
-@pytest.mark.parametrize("file", fuse.FILES)
+@pytest.mark.parametrize("file", encodings.FILES.values())
 def test_the_first_parts_of_the_features_are_known_by_their_width(bare: Path, file: str) -> None:
     model = onnx.load(str(bare / file))
     assert [fuse.width_of(model, parts) for parts in (1, 2)] == [CHANNELS, CHANNELS + 16]
@@ -163,7 +163,7 @@ def layers_for(model: onnx.ModelProto, tap: str, outputs: int) -> list[Layer]:
     ]
 
 
-@pytest.mark.parametrize("file", fuse.FILES)
+@pytest.mark.parametrize("file", encodings.FILES.values())
 @pytest.mark.parametrize(("tap", "shape"), [("features", (1, 3)), ("decoder4", (1, 3, SIDE // 4, SIDE // 4))])
 def test_a_fused_head_says_what_its_layers_say_and_changes_nothing_else(
     bare: Path, file: str, tap: str, shape: tuple[int, ...]

@@ -13,9 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration import evidence, golden
-from calibration.build import FILES, sha256
+from calibration import golden
+from calibration.build import sha256
 from calibration.cli import release as command
+from calibration.encodings import ENCODINGS, FILES
 from calibration.release import release
 from edge import golden as verifying
 from edge import model
@@ -128,9 +129,9 @@ class Factory:
                 "heads": {"landmark": {"n": 30, "labels": HEAD["labels"], "balanced_accuracy": 0.95, "f1": {}}},
                 "robustness": [{"corruption": "blur", "strength": 2, "dice": 0.7, "dice_ci95": [0.6, 0.8]}],
             }
-            for encoding, dice in (("fp32", 0.91), ("int8_cpu", 0.9084), ("int8_trt", 0.908))
+            for encoding, dice in (("fp32", 0.91), ("int8_cpu", 0.9084), ("int8_trt", 0.908), ("fp16_trt", 0.9099))
         }
-        files = {e: sha256((self.build / FILES[p]).read_bytes()) for e, p in evidence.PRECISIONS.items()}
+        files = {e: sha256((self.build / FILES[p]).read_bytes()) for e, p in ENCODINGS.items()}
         return {"dataset": "discs", "n": 40, "command": COMMAND, "files": files, "encodings": encodings} | changes
 
     def say(self, *lines: dict[str, Any]) -> None:
@@ -165,7 +166,8 @@ def test_every_figure_is_there_with_interval_and_command(factory: Factory) -> No
     said = model.load(factory.release()).manifest.measured
     rows = {(row.head, row.metric): row for row in said}
     dice = rows["", "dice"]
-    assert (dice.fp32, dice.int8, dice.int8_trt, dice.n, dice.dataset) == (0.91, 0.9084, 0.908, 40, "discs")
+    assert (dice.fp32, dice.int8, dice.int8_trt, dice.fp16_trt, dice.n) == (0.91, 0.9084, 0.908, 0.9099, 40)
+    assert dice.dataset == "discs"
     assert dice.ci95["int8"] == pytest.approx((0.8884, 0.9284))
     assert dice.command == "endoedge-model eval models/tiny --dataset kvasir_seg kvasir_seg/val --json"
     assert rows["", "dice, by size small"].int8 == 0.5
