@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,6 @@ ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 import gi  # noqa: E402
 
 from edge.capture import gst_c as c  # noqa: E402
-from edge.capture import gst_pool  # noqa: E402
 from edge.errors import CaptureError, GpuError  # noqa: E402
 from edge.memory.host import HostMapper  # noqa: E402
 from edge.memory.mapper import READ, Mapper  # noqa: E402
@@ -39,6 +39,10 @@ from gi.repository import GLib, Gst, GstApp, GstVideo  # noqa: E402, F401  (GstA
 log = logging.getLogger(__name__)
 
 CLOSE_WITHIN_S = 3.0
+# v4l2src of GStreamer 1.22 forgets one reference to its buffer pool whenever it leaves buffers to the driver
+# (`gst_v4l2_object_stop`, mended later), and with it the element, a descriptor of the device and four sockets: after
+# some 75 pulled cables a process has none left. Told to take its buffers back first, it forgets nothing.
+LEAVES_POOLS, TAKE_BUFFERS_BACK = (1, 22), "GST_V4L2_FORCE_DRAIN"
 _TIME = int(Gst.Format.TIME)
 _NONE = 2**64 - 1
 
@@ -87,6 +91,8 @@ def init() -> None:
     result = Gst.init_check(None)  # (ok, argv), or ok alone where gst-python's overrides are newer
     if not (result[0] if isinstance(result, tuple) else result):
         raise CaptureError("GStreamer cannot start: check GST_PLUGIN_PATH and run gst-inspect-1.0")
+    if Gst.version()[:2] == LEAVES_POOLS:
+        os.environ[TAKE_BUFFERS_BACK] = "1"
 
 
 def missing_elements(names: Sequence[str]) -> list[str]:
@@ -236,7 +242,6 @@ class Pipeline(_Running):
         self._tap_ptr = hash(self._tap)
         self._strides: dict[str, tuple[int, int, int]] = {}
         self._format: Any = None
-        self._pools = gst_pool.Pools(self._pipeline.iterate_recurse(), Gst.version()[:2])
 
     def _appsink(self, name: str) -> Any:
         """Remembered: its address, which is what the C functions take, is good for as long."""
@@ -280,7 +285,6 @@ class Pipeline(_Running):
 
     def pull(self, timeout_s: float, sink: str = "sink") -> Picture | None:
         """The next frame, or None after `timeout_s`, at end of stream, and after an error. Raises GpuError."""
-        self._pools.look()
         sample = c.try_pull(hash(self._appsink(sink)), max(0, int(timeout_s * 1e9)))
         if not sample:
             return None
@@ -322,12 +326,8 @@ class Pipeline(_Running):
 
     def close(self) -> bool:
         """With nothing lent."""
-        self._pools.look()
         self._mapper.let_go()
-        stopped = super().close()
-        if stopped:
-            self._pools.let_go()
-        return stopped
+        return super().close()
 
     @property
     def ended(self) -> bool:

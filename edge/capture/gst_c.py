@@ -8,7 +8,6 @@ from typing import Any
 _gst = ctypes.CDLL("libgstreamer-1.0.so.0")
 _app = ctypes.CDLL("libgstapp-1.0.so.0")
 _video = ctypes.CDLL("libgstvideo-1.0.so.0")
-_base = ctypes.CDLL("libgstbase-1.0.so.0")
 _P, _U64 = ctypes.c_void_p, ctypes.c_uint64
 
 
@@ -67,12 +66,3 @@ set_context = _declare(_gst, "gst_element_set_context", None, _P, _P)
 new_buffer = _declare(_gst, "gst_buffer_new_allocate", _P, _P, ctypes.c_size_t, _P)
 fill = _declare(_gst, "gst_buffer_fill", ctypes.c_size_t, _P, ctypes.c_size_t, _P, ctypes.c_size_t)
 push = _declare(_app, "gst_app_src_push_buffer", ctypes.c_int, _P, _P)
-object_ref = _declare(_gst, "gst_object_ref", _P, _P)
-object_unref = _declare(_gst, "gst_object_unref", None, _P)
-source_pool = _declare(_base, "gst_base_src_get_buffer_pool", _P, _P)
-pool_is_active = _declare(_gst, "gst_buffer_pool_is_active", ctypes.c_int, _P)
-
-
-def references(address: int) -> int:
-    """A GObject's count: the first word behind its class."""
-    return ctypes.c_uint.from_address(address + ctypes.sizeof(_P)).value
