@@ -6,7 +6,7 @@
 | s8 | int8, zero point 0 | TensorRT | ReLU before Q; of a sum only the identity quantised; biases float |
 
 Weights are int8 per output channel, biases whole steps of (input scale x weight scale). Every scale but FIXED's is a
-float16 number, so a strongly typed FP16 file has the same grid. ReLU6 needs no clip at its top: its grid
+float16 number, which costs nothing and leaves every type open. ReLU6 needs no clip at its top: its grid
 ends at 6 at the latest, and saturates. What is no convolution or sum (`features`, heads) stays float behind a
 DequantizeLinear.
 """

@@ -1,8 +1,8 @@
-"""The S8 file for a strongly typed TensorRT network: what leads to the masks in float computes in FP16, and says so.
+"""A model in FP16 for a strongly typed TensorRT network, which computes in the types that the graph says.
 
-Scales of Q and DQ become float16, which changes no grid (every scale is a float16 number already). Inputs and outputs
-keep their types. What measures the picture, and what pools features for the heads, stays float32: it sums thousands of
-values, more than FP16 can count, and costs next to nothing.
+What leads to the masks is cast to float16 and back. Inputs and outputs keep their types. What measures the picture,
+and what pools features for the heads, stays float32: it sums thousands of values, more than FP16 can count, and costs
+next to nothing. The S8 file is not cast: between an INT8 convolution and its Q nothing is ever written down as float.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from edge.errors import ModelError
 
 MASKS = ("polyp",)  # outputs whose way is FP16
 EXACT = ("thumbnail", "detail")  # outputs that share its beginning, and keep that float32
-OPSET, IR = 19, 9  # the first in which Q and DQ take float16
 HALF = "/fp16"
 ALWAYS_FLOAT32 = {"Resize": 2}  # operation -> its input that ONNX has no float16 for: the scales
 
@@ -102,21 +101,18 @@ class _Typed:
         constants = [c for name, c in {**self.constants, **self.made}.items() if name in used]
         graph = self.model.graph
         built = helper.make_graph(self.nodes, f"{graph.name}-fp16", graph.input, graph.output, constants)
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(built, opset_imports=opsets, producer_name="endoedge", ir_version=IR)
+        given = self.model
+        opsets, ir_version = given.opset_import, given.ir_version
+        model = helper.make_model(built, opset_imports=opsets, producer_name="endoedge", ir_version=ir_version)
         onnx.checker.check_model(model, full_check=True)
         return model
 
 
 def in_halves(fp32: onnx.ModelProto) -> onnx.ModelProto:
-    """An FP32 model as TensorRT is to run it where 8 bits are not faster: no Q, no DQ, the way to the masks in FP16.
+    """An FP32 model as TensorRT is to run it where 8 bits are not faster, checked by onnx.
 
-    Its front is that of the S8 file: TensorRT has no DQ of bytes whose zero point is 128. Raises as `strongly_typed`.
+    Its front is that of the S8 file: TensorRT has no DQ of bytes whose zero point is 128. Raises ModelError for a
+    constant beyond float16's reach.
     """
     nothing = Calibration({}, left=[unit.output for unit in units(whole(fp32))])
-    return strongly_typed(quantised(fp32, nothing, "s8"))
-
-
-def strongly_typed(s8: onnx.ModelProto) -> onnx.ModelProto:
-    """The FP16 variant of an S8 file, checked by onnx. Raises ModelError for a constant beyond float16's reach."""
-    return _Typed(s8).typed()
+    return _Typed(quantised(fp32, nothing, "s8")).typed()

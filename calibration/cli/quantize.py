@@ -25,7 +25,7 @@ from calibration.pictures import DatasetError
 from calibration.quantize import Calibration, calibrated, quantised
 from calibration.ranges import METHODS, Frame
 from calibration.sensitivity import BEST, Effect
-from calibration.strong_types import in_halves, strongly_typed
+from calibration.strong_types import in_halves
 from calibration.units import units
 
 LEAST_PICTURES = 16  # of fewer, chance decides how far activations reach
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     tuned, calibration, gate = _through_gate(options, model, calibration, frames, judged)
     files = {
         U8: quantised(tuned, calibration, "u8"),
-        S8: strongly_typed(quantised(tuned, calibration, "s8")),
+        S8: quantised(tuned, calibration, "s8"),
         HALVES: in_halves(model),
     }
     options.folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ POLYP = "polyp"  # the output that marks polyps
 RUNTIME = {
     "fp32": "FP32 in ONNX Runtime, CPU",
     "int8_cpu": "U8/128 in ONNX Runtime, CPU",
-    "int8_trt": "S8/0 and FP16, a file for TensorRT, but here run by ONNX Runtime on a CPU",
+    "int8_trt": "S8/0, a file for TensorRT, but here run by ONNX Runtime on a CPU",
     "fp16_trt": "FP16, a file for TensorRT, but here run by ONNX Runtime on a CPU",
 }
 WARM_UP = 5  # runs of each file before the clock counts

@@ -100,7 +100,7 @@ class OnnxBackend:
         options.intra_op_num_threads = config.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        if model.precision == "int8_trt":  # ONNX Runtime's optimiser spoils float16 scales: see calibration/session.py
+        if config.provider == "tensorrt":  # which gets the file as it is: biases on a grid, say, it does not take
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Spinning workers would take the core that GStreamer decodes on.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

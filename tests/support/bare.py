@@ -18,7 +18,7 @@ from calibration.export import OPSET, SCALE, ZERO
 from calibration.fuse import session, tapped
 from calibration.manifest import Entry
 from calibration.quantize import calibrated, quantised
-from calibration.strong_types import in_halves, strongly_typed
+from calibration.strong_types import in_halves
 
 SIDE, CHANNELS = 64, 8
 COLOURS = {"0": (200, 60, 50), "1": (60, 180, 60), "2": (60, 60, 200), "3": (200, 200, 60)}  # a label's colour, RGB
@@ -77,7 +77,7 @@ def written(folder: Path) -> Path:
     calibration = calibrated(net, frames, "min-max")
     onnx.save(net, str(folder / "fp32.onnx"))
     onnx.save(quantised(net, calibration, "u8"), str(folder / "int8.onnx"))
-    onnx.save(strongly_typed(quantised(net, calibration, "s8")), str(folder / "int8_trt.onnx"))
+    onnx.save(quantised(net, calibration, "s8"), str(folder / "int8_trt.onnx"))
     onnx.save(in_halves(net), str(folder / "fp16_trt.onnx"))
     return folder
 
