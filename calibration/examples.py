@@ -22,7 +22,7 @@ import onnxruntime as ort
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from calibration import augment, datasets, degrade, pictures, residue, views
+from calibration import arrays, augment, datasets, degrade, pictures, residue, views
 from calibration.datasets import phantom
 from calibration.heads import Head
 from calibration.learn import Array, Examples
@@ -155,8 +155,8 @@ class Tapper:
         parts = (*(e.digest for e in encoders), self.code, self.name, self.head.tap, entry.sha256, label, how)
         path = self.cache / f"{hashlib.sha256(repr(parts).encode()).hexdigest()}.npz"
         if path.is_file():
-            with np.load(path) as kept:
-                return kept["taps"], kept["targets"]
+            kept = arrays.all_of(path)
+            return kept["taps"], kept["targets"]
         taps, targets = [], []
         for number, (picture, target) in enumerate(work(entry, label)):
             taps.append(encoders[number % len(encoders)].tap(picture))

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from calibration import arrays
+
 Array = NDArray[Any]
 
 CHECK = hashlib.sha256().digest_size
@@ -42,7 +44,7 @@ class Cache:
         check, packed = stored[:CHECK], stored[CHECK:]
         if hashlib.sha256(packed).digest() != check:
             return None
-        return np.asarray(np.load(io.BytesIO(zlib.decompress(packed)), allow_pickle=False))
+        return arrays.one(io.BytesIO(zlib.decompress(packed)))
 
     def put(self, key: str, value: Array) -> None:
         """Write an entry, or replace a damaged one."""
