@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import edge  # noqa: F401  (before anything imports ONNX Runtime: see there)
+
 if TYPE_CHECKING:
     from edge.memory import gpu
     from tests.support.fake_cuda import FakeCuda

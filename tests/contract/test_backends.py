@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,22 @@ def test_errors_survive_gstreamer_being_there_first() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "caught\n"), done.stderr
+
+
+@pytest.mark.parametrize("module", ["edge.infer.onnx", "calibration.session"])
+def test_onnx_runtime_keeps_and_sends_nothing_of_its_own(module: str, tmp_path: Path) -> None:
+    """Of its own accord it keeps what it was used for in the user's cache, and sends it to its maker."""
+    program = (
+        f"import {module}, onnxruntime, os\n"
+        "try: onnxruntime.InferenceSession(b'garbage', providers=['CPUExecutionProvider'])\n"
+        "except Exception: print('used')"
+    )
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=home, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "used\n"), done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_tensors_that_differ_from_the_manifest_are_refused(loaded: Model) -> None:
