@@ -275,6 +275,17 @@ class Model(Struct, frozen=True, kw_only=True):
         return width, height
 
 
+class Copies(Struct, frozen=True, kw_only=True):
+    """Frames that a backend copied since it was opened. 0 each where it reads every frame where it lies."""
+
+    host: int = 0  # by the processor: their rows were padded, or a GPU cannot read them where they were
+    h2d: int = 0  # to the GPU
+    device: int = 0  # within the GPU's memory, because their rows were padded
+
+    def __add__(self, more: Copies) -> Copies:
+        return Copies(host=self.host + more.host, h2d=self.h2d + more.h2d, device=self.device + more.device)
+
+
 class Backend(Protocol):
     """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`; where it runs
     another file than int8, `precision(config) -> Precision`; and where it takes frames from other memory than the
@@ -285,16 +296,7 @@ class Backend(Protocol):
     outputs: tuple[TensorSpec, ...]
 
     @property
-    def host_copies(self) -> int:
-        """Frames that the processor had to copy: their rows were padded, or a GPU cannot read them where they were."""
-
-    @property
-    def h2d_copies(self) -> int:
-        """Frames that it copied to the GPU."""
-
-    @property
-    def device_copies(self) -> int:
-        """Frames that it copied within the GPU's memory, because their rows were padded."""
+    def copies(self) -> Copies: ...
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         """`image`: (H, W, 4) uint8 with `__array_interface__`, or on a GPU backend `__cuda_array_interface__`. Returns

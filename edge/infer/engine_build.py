@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from edge.errors import EdgeError, InferenceError
-from edge.types import Backend, Struct
+from edge.types import Backend, Copies, Struct
 
 NICE = 10
 STOP_WITHIN_S = 3.0
@@ -126,7 +126,7 @@ class Renewing:
     ) -> None:
         self.name, self.input, self.outputs = serving.name, serving.input, serving.outputs
         self._serving = serving
-        self._copied_before = [0, 0, 0]  # frames, by engines that served earlier: host, to the GPU, within it
+        self._copied_before = Copies()  # by engines that served earlier
         self._building: Building | None = building
         self._reopen = reopen
         self._tell = tell
@@ -134,21 +134,8 @@ class Renewing:
         self._opened: queue.SimpleQueue[Backend | Failed] = queue.SimpleQueue()
 
     @property
-    def host_copies(self) -> int:
-        return self._copied()[0]
-
-    @property
-    def h2d_copies(self) -> int:
-        return self._copied()[1]
-
-    @property
-    def device_copies(self) -> int:
-        return self._copied()[2]
-
-    def _copied(self) -> list[int]:
-        """By all engines so far, in the order of the properties."""
-        now = (self._serving.host_copies, self._serving.h2d_copies, self._serving.device_copies)
-        return [before + here for before, here in zip(self._copied_before, now, strict=True)]
+    def copies(self) -> Copies:
+        return self._copied_before + self._serving.copies
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         if self._building is not None:
@@ -169,7 +156,7 @@ class Renewing:
             if isinstance(new, Failed):
                 self._tell(new)
                 return
-            self._copied_before = self._copied()
+            self._copied_before = self.copies
             old, self._serving = self._serving, new
             old.close()
 

@@ -66,13 +66,13 @@ def test_tensors_are_the_manifest_s(backend: Backend, loaded: Model) -> None:
 def test_host_memory_is_read_in_place(backend: Backend) -> None:
     pixels = np.full((SIZE, SIZE, 4), 90, np.uint8)
     backend.infer(HostImage(pixels.ctypes.data, SIZE, SIZE, SIZE * 4))
-    assert backend.host_copies == 0
+    assert backend.copies.host == 0
 
 
 def test_padded_rows_are_copied_and_counted(backend: Backend) -> None:
     wide = np.zeros((SIZE, SIZE + 8, 4), np.uint8)
     backend.infer(HostImage(wide.ctypes.data, SIZE, SIZE, (SIZE + 8) * 4))
-    assert backend.host_copies == 1
+    assert backend.copies.host == 1
 
 
 def test_results_live_in_the_same_memory_every_time(backend: Backend) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edge.errors import InferenceError
 from edge.infer.engine_build import Building, Done, Failed, Happening, Renewing, Step, line
-from edge.types import TensorSpec
+from edge.types import Copies, TensorSpec
 
 WITHIN_S = 60.0
 STEP, DONE = Step(phase="tactics", done=1, total=2), Done(engine="int8_trt", seconds=12.5)
@@ -85,19 +85,16 @@ def test_closing_stops_a_build_that_does_not_want_to() -> None:
 class Counting:
     """A backend that answers with its own name."""
 
-    def __init__(self, name: str, host_copies: int = 0) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.input = TensorSpec(name="image", dtype="uint8", shape=(1, 8, 8, 4))
         self.outputs = (TensorSpec(name="polyp", dtype="float32", shape=(1, 1)),)
-        self.host_copies = host_copies
-        self.h2d_copies = self.device_copies = host_copies
+        self.copies = Copies()
         self.closed = 0
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         assert not self.closed
-        self.host_copies += 1
-        self.h2d_copies += 2
-        self.device_copies += 3
+        self.copies += Copies(host=1, h2d=2, device=3)
         return {"by": self.name}
 
     def close(self) -> None:
@@ -125,8 +122,7 @@ def test_the_old_engine_serves_until_the_new_one_is_open() -> None:
     may_open.set()
     until(lambda: serve() == "new")
     assert (old.closed, new.closed) == (1, 0)
-    copied = (renewing.host_copies, renewing.h2d_copies, renewing.device_copies)
-    assert copied == (len(served), 2 * len(served), 3 * len(served))  # of both
+    assert renewing.copies == Copies(host=len(served), h2d=2 * len(served), device=3 * len(served))  # of both
     renewing.close()
     assert (old.closed, new.closed) == (1, 1)
 
