@@ -510,8 +510,22 @@ class EffortChanged(Struct, frozen=True, kw_only=True, tag="effort"):
     media_ns: int
 
 
+EngineState = Literal["begun", "building", "built", "serving", "failed"]
+
+
+class EngineChanged(Struct, frozen=True, kw_only=True, tag="engine"):
+    """A better engine for this machine is built beside the one that serves, which goes on until `serving`, and after
+    `failed`. `building` comes rarely: `edge/decide/engine.py`."""
+
+    state: EngineState
+    detail: str  # begun, failed: why; building: the phase, as TensorRT names it; built, serving: the new engine
+    captured_ns: int
+    media_ns: int
+    share: float | None = None  # of `building`: how much of the phase is done, 0..1
+
+
 ProcedureEvent = ProcedureStarted | LandmarkReached | FindingEnded | Judged | ProcedureEnded
-Event = Alert | AlertCleared | ProcedureEvent | SignalChanged | ViewChanged | EffortChanged
+Event = Alert | AlertCleared | ProcedureEvent | SignalChanged | ViewChanged | EffortChanged | EngineChanged
 
 
 class Message(Struct, frozen=True, kw_only=True):

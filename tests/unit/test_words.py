@@ -19,6 +19,7 @@ from edge.types import (
     Alert,
     Classification,
     EffortChanged,
+    EngineChanged,
     Event,
     Findings,
     Judged,
@@ -68,6 +69,14 @@ def judged(label: str, **shares: float) -> Judged:
         (
             EffortChanged(effort="half", previous="regions", reason="cpu hot", captured_ns=1, media_ns=1),
             "effort half, was regions: cpu hot",
+        ),
+        (
+            EngineChanged(state="building", detail="Building the engine", share=0.4, captured_ns=1, media_ns=1),
+            "engine building: Building the engine 40%",
+        ),
+        (
+            EngineChanged(state="failed", detail="no room", captured_ns=1, media_ns=1),
+            "engine failed: no room",
         ),
         (
             ProcedureEnded(procedure="p", captured_ns=1, media_ns=1, duration_ns=1, findings=2),
