@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from edge.cli.words import say
 from edge.decide.engine import Engine, News
 from edge.infer.engine_build import Begun, Done, Failed, Happening, Renewing, Serving, Step
-from edge.types import EngineChanged, Event
+from edge.messages import EngineChanged, Event
 
 log = logging.getLogger(__name__)
 

@@ -22,19 +22,10 @@ from edge.decide.engine import Engine
 from edge.decide.ladder import Ladder
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
+from edge.messages import Event, LandmarkReached, ProcedureStarted
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
 from edge.timing import Stages, settle
-from edge.types import (
-    Backend,
-    Event,
-    Findings,
-    Gap,
-    LandmarkReached,
-    Model,
-    ProcedureStarted,
-    SignalState,
-    Source,
-)
+from edge.types import Backend, Findings, Gap, Model, SignalState, Source
 from edge.uplink import service
 
 HELP = "run the service from its configuration"

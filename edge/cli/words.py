@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.types import Alert, EffortChanged, EngineChanged, Event, Judged, LandmarkReached
+from edge.messages import Alert, EffortChanged, EngineChanged, Event, Judged, LandmarkReached
 
 DETAILS = ("kind", "label", "state", "view", "track", "findings")  # of events that have no sentence of their own
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edge.decide.moment import Moment
-from edge.types import EngineChanged, EngineState
+from edge.messages import EngineChanged, EngineState
 
 EVERY_NS = 10_000_000_000  # so long nothing is said of a step
 FURTHER = 0.1  # and it must be so much further within its phase, or of another phase
 
 
 class News(NamedTuple):
-    """See `types.EngineChanged`."""
+    """See `messages.EngineChanged`."""
 
     state: EngineState
     detail: str

@@ -18,21 +18,17 @@ from edge.decide.moment import MediaTime, Moment
 from edge.decide.procedure import Procedure
 from edge.decide.states import IN_BODY, Signal, ViewGate
 from edge.decide.tracks import Track, Tracks
-from edge.types import (
-    Box,
+from edge.messages import (
     Event,
     FindingEnded,
-    Findings,
-    Gap,
     Judged,
     LandmarkReached,
     ProcedureEnded,
     ProcedureStarted,
     SignalChanged,
-    SignalState,
-    View,
     ViewChanged,
 )
+from edge.types import Box, Findings, Gap, SignalState, View
 
 
 class Rules:

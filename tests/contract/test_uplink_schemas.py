@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from edge.types import (
+from edge.messages import (
     Alert,
     AlertCleared,
     EffortChanged,
@@ -25,10 +25,9 @@ from edge.types import (
     ProcedureEnded,
     ProcedureStarted,
     SignalChanged,
-    SignalState,
-    View,
     ViewChanged,
 )
+from edge.types import SignalState, View
 from edge.uplink.wire import Ack, State, Telemetry, UplinkStatus
 from tools import schemas
 

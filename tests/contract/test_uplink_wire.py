@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from edge.errors import UplinkError
-from edge.types import AlertCleared, Message, ProcedureStarted
+from edge.messages import AlertCleared, Message, ProcedureStarted
 from edge.uplink import service
 from edge.uplink.consumer import Consumer
 from edge.uplink.credentials import load

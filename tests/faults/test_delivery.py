@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.types import ProcedureStarted
+from edge.messages import ProcedureStarted
 from edge.uplink.wire import State
 from tests.support.broker import PERSISTENT, Authority, Broker, frozen, missing_tools
 from tests.support.delivery import DEVICE, Box, Inbox, alert, consumer, wait_for, watching

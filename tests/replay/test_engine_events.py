@@ -12,7 +12,7 @@ import pytest
 from edge.cli import assemble, model, run
 from edge.decide import engine
 from edge.infer import engine_build, tensorrt
-from edge.types import EngineChanged
+from edge.messages import EngineChanged
 from tests.support import desk
 from tests.support.fake_tensorrt import Fake
 from tests.support.waiting import wait_for

@@ -12,8 +12,8 @@ import pytest
 from edge import status
 from edge.cli import assemble, run
 from edge.decide import ladder
+from edge.messages import EffortChanged
 from edge.status import CoreStatus
-from edge.types import EffortChanged
 from tests.support import board_trees, classes, clips, desk, models
 
 WITHIN_S = 60.0

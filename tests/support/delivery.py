@@ -12,8 +12,8 @@ from unittest import mock
 
 import msgspec
 
+from edge.messages import Alert, Event, Message, Priority
 from edge.outbox import Outbox, OutboxReader
-from edge.types import Alert, Event, Message, Priority
 from edge.uplink import service
 from edge.uplink.config import UplinkConfig
 from edge.uplink.consumer import Consumer, listening

@@ -12,8 +12,9 @@ import pytest
 
 from edge.cli.assemble import Site
 from edge.infer import tensorrt
+from edge.messages import Event, Message
 from edge.outbox import OutboxReader
-from edge.types import Event, Message, Precision
+from edge.types import Precision
 from tests.support import fake_cuda, fake_tensorrt, models
 
 

@@ -10,7 +10,8 @@ from edge.decide.config import RulesConfig
 from edge.decide.engine import EVERY_NS, Engine, News
 from edge.decide.moment import Moment
 from edge.decide.rules import Rules
-from edge.types import EngineChanged, Gap, SignalState
+from edge.messages import EngineChanged
+from edge.types import Gap, SignalState
 
 BEGUN, BUILT = News("begun", "another power mode"), News("built", "int8_trt")
 SECOND = 1_000_000_000

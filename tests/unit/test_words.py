@@ -13,24 +13,21 @@ from edge.cli.run import Reporter
 from edge.cli.words import say
 from edge.infer import null
 from edge.ledger import Ledger
-from edge.status import CoreStatus
-from edge.timing import Stages
-from edge.types import (
+from edge.messages import (
     Alert,
-    Classification,
     EffortChanged,
     EngineChanged,
     Event,
-    Findings,
     Judged,
     LandmarkReached,
     Priority,
     ProcedureEnded,
     ProcedureStarted,
-    SourceStats,
-    View,
     ViewChanged,
 )
+from edge.status import CoreStatus
+from edge.timing import Stages
+from edge.types import Classification, Findings, SourceStats, View
 from tests.support import models
 
 CAECUM = LandmarkReached(
