@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.fake_cuda import FakeCuda
+    from tests.support.fake_nvmm import FakeSurfaces
     from tests.support.fake_v4l2 import Clock, Driver
     from tests.support.live_loop import Loop
 
@@ -45,3 +47,15 @@ def opened() -> Iterator[Callable[..., Loop]]:
     yield make
     for loop in loops:
         loop.source.close()
+
+
+@pytest.fixture
+def surfaces(cuda: FakeCuda) -> Iterator[FakeSurfaces]:
+    """A Jetson's libnvbufsurface and `nvvidconv`, and our kernel done at once for a whole picture."""
+    from tests.support import fake_nvmm, ptx
+    from tests.support.fake_nvmm import nvvidconv
+
+    ptx.teach_blacken(cuda)
+    for fake in fake_nvmm.started():
+        with nvvidconv.registered(fake):
+            yield fake

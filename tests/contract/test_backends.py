@@ -18,6 +18,7 @@ from edge.infer import tensorrt
 from edge.memory.host import HostImage
 from edge.types import Backend, Model
 from tests.support import fake_cuda, fake_tensorrt, models
+from tests.support.engines import build
 
 SIZE = models.SIZE
 HELPERS = {"engine_build", "engine_store", "inspector", "placing", "trt_build"}  # of edge/infer, no backends themselves
@@ -33,13 +34,7 @@ def engines(monkeypatch: pytest.MonkeyPatch, loaded: Model, tmp_path: Path) -> I
     """A folder with the model's engine, over the fakes of TensorRT and CUDA; they stay for the test."""
     started = fake_cuda.started()
     fake_tensorrt.install(monkeypatch, next(started))
-    options = tensorrt.Config(cache_dir=str(tmp_path))
-    device = tensorrt.open_device(options)
-    built = tensorrt.build(options, loaded, b"", lambda step: True)
-    tensorrt.store(options).put(
-        tensorrt.key(device, loaded), built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256
-    )
-    device.close()
+    build(tensorrt.Config(cache_dir=str(tmp_path)), loaded)
     yield str(tmp_path)
     next(started, None)
 

@@ -11,7 +11,8 @@ import pytest
 
 from edge.cli import assemble, model, run
 from edge.decide import engine
-from edge.infer import engine_build, tensorrt
+from edge.infer import tensorrt
+from edge.infer.engine_build import Building
 from edge.messages import EngineChanged
 from tests.support import desk
 from tests.support.fake_tensorrt import Fake
@@ -50,8 +51,7 @@ def events(
     box: assemble.Site, monkeypatch: pytest.MonkeyPatch, command: Callable[[Sequence[str]], list[str]]
 ) -> list[EngineChanged]:
     """Of a run of the core in which a build is `command`, up to the last word of it."""
-    real = engine_build.Building
-    monkeypatch.setattr(assemble, "Building", lambda asked: real(command(asked)))
+    monkeypatch.setattr(assemble, "Building", lambda asked: Building(command(asked)))
     stop, codes = threading.Event(), list[int]()
     core = threading.Thread(target=lambda: codes.append(run.run_core(box, stop)))
 
@@ -83,9 +83,7 @@ def test_a_build_is_told_from_begin_to_service_with_and_without_a_picture(
     monkeypatch.setattr(engine, "EVERY_NS", 0)
     caplog.set_level("INFO")
     box = site(pattern)
-    begun, *steps, built, serving = events(
-        box, monkeypatch, lambda asked: [sys.executable, "-m", "tests.support.desk", str(mode), *asked[3:]]
-    )
+    begun, *steps, built, serving = events(box, monkeypatch, lambda asked: desk.over_fakes(mode, asked))
     assert (begun.state, begun.detail) == ("begun", "the engine that serves was tuned at another power mode")
     assert {step.state for step in steps} <= {"building"}
     assert (built.state, serving.state) == ("built", "serving")

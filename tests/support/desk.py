@@ -42,6 +42,11 @@ def committed(box: Site) -> list[Event]:
         return [msgspec.json.decode(row.payload, type=Message).event for row in reader.pending(1000)]
 
 
+def over_fakes(mode: Path, command: Sequence[str]) -> list[str]:
+    """The same `python -m edge.cli ...` over the fakes, at the power mode that a file names."""
+    return [sys.executable, "-m", "tests.support.desk", str(mode), *command[3:]]
+
+
 def main() -> int:
     """`python -m tests.support.desk POWER_MODE_FILE ARGUMENTS...`: the command line over the fakes, in a process."""
     from edge import cli

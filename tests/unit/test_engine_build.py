@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -15,8 +15,8 @@ import pytest
 from edge.errors import InferenceError
 from edge.infer.engine_build import Begun, Building, Done, Failed, Happening, Renewing, Serving, Step, line
 from edge.types import Copies, TensorSpec
+from tests.support.waiting import WITHIN_S, wait_for
 
-WITHIN_S = 60.0
 WHY = "another power mode"
 STEP, DONE = Step(phase="tactics", done=1, total=2), Done(engine="int8_trt", seconds=12.5)
 
@@ -29,17 +29,12 @@ def says(*happenings: Happening) -> list[str]:
     return program(*(f"print({line(happening)!r}, flush=True)" for happening in happenings))
 
 
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def told_by(source: Building | Renewing, last: type | tuple[type, ...] = (Done, Failed)) -> list[object]:
     """Everything, up to its last word."""
     found: list[object] = []
-    until(lambda: found.extend(source.poll()) is None and any(isinstance(each, last) for each in found))
+    wait_for(
+        lambda: found.extend(source.poll()) is None and any(isinstance(each, last) for each in found), "a last word"
+    )
     return found
 
 
@@ -79,7 +74,7 @@ def test_closing_stops_a_build_that_does_not_want_to() -> None:
         "time.sleep(600)",
     )
     building = Building(stubborn)
-    until(lambda: building.poll() == [STEP])
+    wait_for(lambda: building.poll() == [STEP], "a step")
     begun = time.monotonic()
     building.close()
     building.close()
@@ -121,11 +116,11 @@ def test_the_old_engine_serves_until_the_new_one_is_open() -> None:
         served.append(renewing.infer(None)["by"])
         return served[-1]
 
-    until(lambda: serve() == "old" and told == [Begun(reason=WHY), STEP, DONE])
+    wait_for(lambda: serve() == "old" and told == [Begun(reason=WHY), STEP, DONE], "the build")
     for _ in range(5):
         assert serve() == "old"  # built, but not open yet
     may_open.set()
-    until(lambda: serve() == "new")
+    wait_for(lambda: serve() == "new", "the new engine")
     assert told[3:] == [Serving(engine=DONE.engine)]
     assert (old.closed, new.closed) == (1, 0)
     assert renewing.copies == Copies(host=len(served), h2d=2 * len(served), device=3 * len(served))  # of both
@@ -176,7 +171,7 @@ def test_closing_while_the_new_one_opens_closes_both() -> None:
         return new
 
     renewing = Renewing(old, lambda: Building(says(DONE)), reopen, WHY)
-    until(lambda: renewing.poll() is not None and opening.is_set())
+    wait_for(lambda: renewing.poll() is not None and opening.is_set(), "the opening")
     may_open.set()
     renewing.close()
     assert (old.closed, new.closed) == (1, 1)

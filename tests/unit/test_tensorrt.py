@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from edge.memory import gpu
 from edge.memory.host import HostImage
 from edge.types import Copies, Model
 from tests.support import fake_tensorrt, models
+from tests.support.engines import build
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_tensorrt import Fake
 from tests.support.frames import DeviceImage, green, polyp_logit
@@ -35,24 +36,6 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture
 def config(tmp_path: Path) -> tensorrt.Config:
     return tensorrt.Config(cache_dir=str(tmp_path / "engines"))
-
-
-def go_on(_: Progress) -> bool:
-    return True
-
-
-def build(config: tensorrt.Config, loaded: Model, progress: Callable[[Progress], bool] = go_on) -> bytes:
-    """An engine, built and put into the store, as `endoedge model build` does. The plan."""
-    device = tensorrt.open_device(config)
-    try:
-        store, key = tensorrt.store(config), tensorrt.key(device, loaded)
-        store.require_room(1 << 20)
-        built = tensorrt.build(config, loaded, store.timing_cache(key), progress)
-        store.put_timing_cache(key, built.timing_cache)
-        store.put(key, built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256)
-        return built.plan
-    finally:
-        device.close()
 
 
 @pytest.fixture
