@@ -99,3 +99,19 @@ def test_a_build_that_dies_is_told_and_the_core_goes_on(
     assert (begun.state, failed.state) == ("begun", "failed")
     assert failed.detail == "the build ended with status -9: it said nothing"
     assert f"engine failed: {failed.detail}" in caplog.messages
+
+
+def test_a_store_that_cannot_be_written_is_told(
+    site: Callable[[str], assemble.Site], mode: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Root may write everywhere, but into no file as if it were a folder."""
+    store = tmp_path / "engines"
+
+    def blocked(asked: Sequence[str]) -> list[str]:
+        store.rename(tmp_path / "away")
+        store.touch()
+        return desk.over_fakes(mode, asked)
+
+    begun, failed = events(site("black"), monkeypatch, blocked)
+    assert (begun.state, failed.state) == ("begun", "failed")
+    assert failed.detail == f"{store}: engines cannot be kept here: File exists"
