@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from edge.decide.rules import Rules
 from edge.heads import Heads
 from edge.ledger import Ledger
+from edge.messages import Event
 from edge.timing import Stages
-from edge.types import Backend, Event, Findings, Gap, Source
+from edge.types import Backend, Findings, Gap, Source
 
 STAGES = ("wait", "capture", "infer", "heads", "decide", "commit", "report")
 PYTHON_STAGES = ("capture", "heads", "decide", "report")  # our own share: not waiting, nor the model, nor the disk

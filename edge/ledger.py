@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edge.errors import OutboxError, OutboxFullError
+from edge.messages import Alert, Event, Message
 from edge.status import Every
-from edge.types import Alert, Event, Message
 
 log = logging.getLogger(__name__)
 

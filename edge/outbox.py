@@ -26,6 +26,7 @@ import msgspec
 from ulid import ULID
 
 from edge.errors import OutboxBrokenError, OutboxError, OutboxFullError
+from edge.messages import Alert, AlertCleared, Event, Message
 from edge.outbox_lock import turn
 from edge.outbox_repair import (
     OutboxDamagedError,
@@ -37,7 +38,6 @@ from edge.outbox_repair import (
     wal_path,
     write_mark,
 )
-from edge.types import Alert, AlertCleared, Event, Message
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Row(NamedTuple):
 
     seq: int
     id: str
-    payload: bytes  # the MQTT payload: `edge.types.Message` as JSON
+    payload: bytes  # the MQTT payload: `edge.messages.Message` as JSON
 
 
 # SQLite's own words (sqlite3_errstr; Python 3.10 has no error codes) → our error and what to tell people.

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import OutboxBrokenError, OutboxFullError
-from edge.types import Message
+from edge.messages import Message
 
 log = logging.getLogger(__name__)
 

@@ -40,12 +40,12 @@ class CopyStatus(Struct, frozen=True, kw_only=True):
 
 
 def copies(source: SourceStats, backend: Backend) -> CopyStatus:
-    frames = max(1, source.frames)
+    frames, copied = max(1, source.frames), backend.copies
     return CopyStatus(
-        host=round((source.host_copies + backend.host_copies) / frames, 3),
-        h2d=round((source.h2d + backend.h2d_copies) / frames, 3),
+        host=round((source.host_copies + copied.host) / frames, 3),
+        h2d=round((source.h2d + copied.h2d) / frames, 3),
         d2h=round(source.d2h / frames, 3),
-        device=round(backend.device_copies / frames, 3),
+        device=round(copied.device / frames, 3),
     )
 
 

@@ -1,4 +1,4 @@
-"""The words of the system: what flows from the source to the outbox. Standard library and msgspec only.
+"""The words of the system: what flows from the source to the rules. Standard library and msgspec only.
 
 Units: `_ns` nanoseconds, `_px` pixels. Boxes are `(x0, y0, x1, y1)` in *source* pixels, x1/y1 exclusive.
 Two clocks ride on every frame: `captured_ns` (CLOCK_MONOTONIC, for latency) and `media_ns` (the stream's own time,
@@ -276,6 +276,17 @@ class Model(Struct, frozen=True, kw_only=True):
         return width, height
 
 
+class Copies(Struct, frozen=True, kw_only=True):
+    """Frames that a backend copied since it was opened. 0 each where it reads every frame where it lies."""
+
+    host: int = 0  # by the processor: their rows were padded, or a GPU cannot read them where they were
+    h2d: int = 0  # to the GPU
+    device: int = 0  # within the GPU's memory, because their rows were padded
+
+    def __add__(self, more: Copies) -> Copies:
+        return Copies(host=self.host + more.host, h2d=self.h2d + more.h2d, device=self.device + more.device)
+
+
 class Backend(Protocol):
     """Runs one model. `edge/infer/NAME.py` has a frozen `Config` and `open(config, model) -> Backend`; where it runs
     another file than int8, `precision(config) -> Precision`; and where it takes frames from other memory than the
@@ -286,16 +297,7 @@ class Backend(Protocol):
     outputs: tuple[TensorSpec, ...]
 
     @property
-    def host_copies(self) -> int:
-        """Frames that the processor had to copy: their rows were padded, or a GPU cannot read them where they were."""
-
-    @property
-    def h2d_copies(self) -> int:
-        """Frames that it copied to the GPU."""
-
-    @property
-    def device_copies(self) -> int:
-        """Frames that it copied within the GPU's memory, because their rows were padded."""
+    def copies(self) -> Copies: ...
 
     def infer(self, image: Any) -> Mapping[str, Any]:
         """`image`: (H, W, 4) uint8 with `__array_interface__`, or on a GPU backend `__cuda_array_interface__`. Returns
@@ -342,7 +344,7 @@ class BoardReading(Struct, frozen=True, kw_only=True):
         return min(rooms.items(), key=lambda room: room[1], default=None)
 
 
-# ------------------------------------------------------------------------------------- heads and decide
+# ----------------------------------------------------------------------------------------------- heads
 
 
 class Detection(Struct, frozen=True, kw_only=True):
@@ -396,129 +398,3 @@ class Findings(Struct, frozen=True, kw_only=True):
     classifications: tuple[Classification, ...] = ()  # one a head at most
     quality: Quality | None = None
     spared: bool = False  # the heads that judge whole pictures were not asked, to spare the board
-
-
-class Priority(str, enum.Enum):
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-
-class Alert(Struct, frozen=True, kw_only=True, tag="alert"):
-    """Somebody should look. `captured_ns` is the frame that made the rule fire."""
-
-    kind: str  # "polyp", "no_signal", "poor_view": a row of the pipeline's alert table
-    priority: Priority
-    text: str
-    captured_ns: int
-    media_ns: int
-    procedure: str = ""
-    track: int = 0  # stable within a procedure; 0 where the alert is not about a region
-    box: Box | None = None
-    score: float = 0.0
-    first_seen_ns: int = 0  # media time of the track's first detection
-
-
-class AlertCleared(Struct, frozen=True, kw_only=True, tag="alert_cleared"):
-    """The condition of an earlier alert is over (held for the table's `hold_s`)."""
-
-    kind: str
-    captured_ns: int
-    media_ns: int
-    procedure: str = ""
-    track: int = 0
-
-
-class FindingEnded(Struct, frozen=True, kw_only=True, tag="finding"):
-    """A confirmed track ended: the record a report is made from."""
-
-    label: str
-    track: int
-    procedure: str
-    captured_ns: int
-    media_ns: int  # when it was last seen
-    first_seen_ns: int
-    frames: int
-    best_score: float
-    best_box: Box
-    best_seen_ns: int
-
-
-class LandmarkReached(Struct, frozen=True, kw_only=True, tag="landmark"):
-    """A landmark was seen for long enough to be believed. Said once in a procedure."""
-
-    kind: str  # "caecum": a row of the pipeline's landmark table
-    procedure: str
-    captured_ns: int
-    media_ns: int  # when it was believed
-    first_seen_ns: int  # the first of the good views that it is believed for
-    after_ns: int  # from the procedure's start to `first_seen_ns`: the insertion time, where this is the caecum
-    best_score: float  # of those views, 0..1
-
-
-class Judged(Struct, frozen=True, kw_only=True, tag="judgement"):
-    """What one head said over all good views of a procedure. Said at its end, once a row of the judgement table."""
-
-    kind: str  # "preparation"
-    procedure: str
-    captured_ns: int
-    media_ns: int  # the procedure's end
-    label: str  # the verdict, or "": too few views, or no label has the share that a verdict needs
-    views: int  # good views in which the head was sure
-    unsure: int  # good views in which it was not: they count for nothing
-    shares: dict[str, float]  # label → its share of `views`, 0..1; labels that were never said are left out
-
-
-class ProcedureStarted(Struct, frozen=True, kw_only=True, tag="procedure_started"):
-    procedure: str
-    captured_ns: int
-    media_ns: int
-
-
-class ProcedureEnded(Struct, frozen=True, kw_only=True, tag="procedure_ended"):
-    procedure: str
-    captured_ns: int
-    media_ns: int
-    duration_ns: int
-    findings: int
-
-
-class SignalChanged(Struct, frozen=True, kw_only=True, tag="signal"):
-    state: SignalState
-    previous: SignalState
-    captured_ns: int
-    media_ns: int
-    detail: str = ""
-
-
-class ViewChanged(Struct, frozen=True, kw_only=True, tag="view"):
-    view: View
-    previous: View
-    captured_ns: int
-    media_ns: int
-    reason: str = ""
-
-
-class EffortChanged(Struct, frozen=True, kw_only=True, tag="effort"):
-    """The box does less because it is hot, slowed down by its own hardware, or too slow for the feed; or more again."""
-
-    effort: str  # a rung of `edge/decide/ladder.py`: "full", "sparse", "regions", "half", "quarter"
-    previous: str
-    reason: str  # "gpu-thermal 4.0 C below its limit"
-    captured_ns: int
-    media_ns: int
-
-
-ProcedureEvent = ProcedureStarted | LandmarkReached | FindingEnded | Judged | ProcedureEnded
-Event = Alert | AlertCleared | ProcedureEvent | SignalChanged | ViewChanged | EffortChanged
-
-
-class Message(Struct, frozen=True, kw_only=True):
-    """An event as it leaves the box: the MQTT payload. Consumers drop a repeated `id`."""
-
-    id: str  # ULID, made when the event was committed
-    device: str
-    boot: str  # the kernel's boot id: `captured_ns` is comparable within one boot only
-    seq: int  # the outbox's own counter: strictly increasing for a device, never reused
-    committed_at: str  # wall clock, RFC 3339, UTC
-    event: Event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,16 +12,21 @@ import edge  # noqa: F401  (before anything imports ONNX Runtime: see there)
 
 if TYPE_CHECKING:
     from edge.memory import gpu
+    from tests.support.broker import Broker
     from tests.support.fake_cuda import FakeCuda
     from tests.support.fake_tensorrt import Fake
 
 
 @pytest.fixture
 def cuda() -> Iterator[FakeCuda]:
-    """A CUDA driver in C under the real bindings; afterwards nothing may be left that was lent."""
-    from tests.support import fake_cuda
+    """A CUDA driver in C under the real bindings, and it knows our kernel; afterwards nothing may be left that was
+    lent."""
+    from edge.memory.blacken import PTX
+    from tests.support import fake_cuda, ptx
 
-    yield from fake_cuda.started()
+    for started in fake_cuda.started():
+        ptx.teach(started, PTX, "blacken")
+        yield started
 
 
 @pytest.fixture
@@ -30,6 +36,15 @@ def device(cuda: FakeCuda) -> Iterator[gpu.Device]:
     opened = gpu.Device.open()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A real mosquitto on a free port."""
+    from tests.support.broker import Broker
+
+    with Broker(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ import msgspec  # noqa: E402
 from edge import config  # noqa: E402
 from edge.config import PipelineConfig, SiteConfig  # noqa: E402
 from edge.decide.config import RulesConfig  # noqa: E402
-from edge.types import Manifest, Message  # noqa: E402
+from edge.messages import Message  # noqa: E402
+from edge.types import Manifest  # noqa: E402
 from edge.uplink.config import UplinkConfig  # noqa: E402
 from edge.uplink.wire import Ack, State, Telemetry  # noqa: E402
 

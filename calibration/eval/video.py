@@ -30,8 +30,9 @@ from edge.decide.config import RulesConfig
 from edge.decide.rules import Rules
 from edge.errors import CaptureError
 from edge.heads import Heads
+from edge.messages import Event
 from edge.phantom import VERSION, Header, PolypTruth, Script, Truth, read_truth
-from edge.types import Box, Event, Field, Findings, Frame, SignalState, View
+from edge.types import Box, Field, Findings, Frame, SignalState, View
 
 START_SCORES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 CONFIRMS = (1, 3, 5, 7, 9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +18,12 @@ from edge.capture.thinned import Thinned
 from edge.cli.governor import Governor
 from edge.config import PipelineConfig, SiteConfig
 from edge.decide.config import RulesConfig
+from edge.decide.engine import Engine
 from edge.decide.ladder import Ladder
 from edge.decide.rules import Rules
 from edge.errors import ConfigError, EdgeError
 from edge.heads import Heads, open_all
-from edge.infer.engine_build import Building, Happening, Renewing
+from edge.infer.engine_build import Building, Renewing
 from edge.outbox import Outbox
 from edge.timing import Stages
 from edge.types import HOST, Backend, Manifest, Memory, Model, Precision, RecordingSource, Struct
@@ -118,12 +119,13 @@ def open_backend(site: Site, loaded: Model) -> Backend:
     return backend
 
 
-def keep_tuned(site: Site, loaded: Model, backend: Backend, tell: Callable[[Happening], None]) -> Backend:
-    """`backend`, and where it was tuned to another power mode, one that is better as soon as it is built."""
+def renewed(site: Site, loaded: Model, backend: Backend) -> Renewing | None:
+    """`backend`, where it was tuned to another power mode, until a better one is built; None where it is the best."""
     if getattr(backend, "tuned", True):
-        return backend
+        return None
     command = [sys.executable, "-m", "edge.cli", "model", "build", "-c", site.file, "--events"]
-    return Renewing(backend, Building(command), lambda: open_backend(site, loaded), tell)
+    reason = "the engine that serves was tuned at another power mode"
+    return Renewing(backend, lambda: Building(command), lambda: open_backend(site, loaded), reason)
 
 
 def open_heads(site: Site, loaded: Model) -> Heads:
@@ -156,8 +158,8 @@ def backend_reads(site: Site) -> tuple[Memory, ...]:
     return reads
 
 
-def open_rules(site: Site, ladder: Ladder | None = None) -> Rules:
-    return Rules(site.rules, run_id=str(ULID()), ladder=ladder)
+def open_rules(site: Site, ladder: Ladder | None = None, engine: Engine | None = None) -> Rules:
+    return Rules(site.rules, run_id=str(ULID()), ladder=ladder, engine=engine)
 
 
 def open_governor(

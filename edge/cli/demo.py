@@ -30,8 +30,8 @@ from edge.capture import phantom
 from edge.cli import assemble, broker, numbers, processes
 from edge.cli.words import say
 from edge.errors import EdgeError, UsageError
+from edge.messages import Alert, Message
 from edge.status import CoreStatus
-from edge.types import Alert, Message
 from edge.uplink.config import UplinkConfig
 from edge.uplink.consumer import Consumer, listening
 

@@ -9,9 +9,10 @@ from edge.board.watch import Watch
 from edge.capture.thinned import Thinned
 from edge.decide.ladder import Ladder, Load
 from edge.heads import Heads
+from edge.messages import EffortChanged, Event
 from edge.status import Every
 from edge.timing import Stages
-from edge.types import BoardReading, EffortChanged, Event
+from edge.types import BoardReading
 
 WAITING = "wait"  # the stage in which the loop waits for a picture
 MISSED = 0.01  # share of the feed that may be dropped by a loop that keeps up

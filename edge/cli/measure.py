@@ -19,9 +19,10 @@ from edge.decide.config import RulesConfig
 from edge.decide.rules import Rules
 from edge.infer import onnx
 from edge.ledger import Ledger
+from edge.messages import Event
 from edge.outbox import Outbox, OutboxReader
 from edge.timing import Stages, settle
-from edge.types import Backend, Event, Findings, Gap, Model
+from edge.types import Backend, Findings, Gap, Model
 
 KEPT_FRAMES = 64  # pictures held in memory for the bare runs: 16 MiB at 256x256
 OUTBOX_BYTES = 64 * 2**20

@@ -12,18 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from edge.cli.scoring import KnownClip, Scene
-from edge.types import (
-    Alert,
-    AlertCleared,
-    Box,
-    Classification,
-    Detection,
-    Event,
-    Field,
-    Findings,
-    LandmarkReached,
-    View,
-)
+from edge.messages import Alert, AlertCleared, Event, LandmarkReached
+from edge.types import Box, Classification, Detection, Field, Findings, View
 
 TILE_PX = 256
 COLUMNS = 6

@@ -29,9 +29,10 @@ from edge.decide.rules import Rules
 from edge.errors import CaptureError
 from edge.infer import onnx
 from edge.ledger import Ledger
+from edge.messages import Alert, Event, Message
 from edge.phantom import read_truth
 from edge.timing import Stages
-from edge.types import Alert, Event, Findings, Frame, Gap, Message, Model, SignalState, SourceStats
+from edge.types import Findings, Frame, Gap, Model, SignalState, SourceStats
 
 HELP = "analyse a clip, compare with its truth, draw contact sheet and timeline"
 REGULAR_TILES = 12

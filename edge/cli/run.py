@@ -16,23 +16,16 @@ from edge.capture.thinned import Thinned
 from edge.cli import assemble, processes
 from edge.cli.assemble import Site
 from edge.cli.governor import Governor
+from edge.cli.renewal import Renewal
 from edge.cli.witnesses import Witnesses
+from edge.decide.engine import Engine
 from edge.decide.ladder import Ladder
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
+from edge.messages import Event, LandmarkReached, ProcedureStarted
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
 from edge.timing import Stages, settle
-from edge.types import (
-    Backend,
-    Event,
-    Findings,
-    Gap,
-    LandmarkReached,
-    Model,
-    ProcedureStarted,
-    SignalState,
-    Source,
-)
+from edge.types import Backend, Findings, Gap, Model, SignalState, Source
 from edge.uplink import service
 
 HELP = "run the service from its configuration"
@@ -77,16 +70,18 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     """
     loaded = assemble.load_model(site)
     backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
-    backend = assemble.keep_tuned(site, loaded, backend, lambda happening: log.info("engine: %s", happening))
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
     source = Thinned(assemble.open_source(site, loaded.size))
-    ladder = Ladder()
-    rules = assemble.open_rules(site, ladder)
+    ladder, engine = Ladder(), Engine()
+    rules = assemble.open_rules(site, ladder, engine)
     witnesses = Witnesses(site, source, rules)
     stages = Stages(core.STAGES)
     governor = assemble.open_governor(site, ladder, heads, source, stages, root)
-    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor)
+    renewing = assemble.renewed(site, loaded, backend)  # the last to start: what fails to open leaves no build behind
+    renewal = Renewal(renewing, engine) if renewing else None
+    backend = renewing or backend
+    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal)
     settle()
     try:
         last = core.run(source, backend, heads, rules, ledger, stages, reporter, stop.is_set)
@@ -118,9 +113,10 @@ class Reporter:
         stages: Stages,
         witnesses: Witnesses | None = None,
         governor: Governor | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
         self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
-        self._witnesses, self._backend, self._governor = witnesses, backend, governor
+        self._witnesses, self._backend, self._governor, self._renewal = witnesses, backend, governor, renewal
         manifest = loaded.manifest
         self._model = ModelStatus(
             name=manifest.name,
@@ -142,6 +138,8 @@ class Reporter:
                 self._landmarks.append(event.kind)
         if self._governor is not None:
             self._governor.hear(events)
+        if self._renewal is not None:
+            self._renewal.hear(events)
         if self._witnesses is not None:
             self._witnesses.hear(moment, events)
         if self._every.due():

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from edge.messages import Alert, Event, Judged, LandmarkReached
 from edge.phantom import Header, PolypTruth, Truth
-from edge.types import Alert, Box, Event, Findings, Judged, LandmarkReached, Struct
+from edge.types import Box, Findings, Struct
 
 SEEN_SHARE = 0.003
 MIN_IOU = 0.1

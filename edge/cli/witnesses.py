@@ -9,9 +9,10 @@ from edge.cli.assemble import Site
 from edge.decide.rules import Rules
 from edge.display import wire
 from edge.display.teller import Teller
+from edge.messages import Event
 from edge.record.recorder import Recorder
 from edge.record.spool import Spool, SpoolStatus
-from edge.types import Event, Findings, Gap, RecordingSource, Ring
+from edge.types import Findings, Gap, RecordingSource, Ring
 
 KEY_FRAME_REACH_S = 10.0  # how long a track's best view may lie back when it ends
 DISPLAY_RATE = 25.0  # pictures a second

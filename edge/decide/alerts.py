@@ -13,7 +13,8 @@ from edge.decide.config import AlertRow, SignalRow, TrackRow, ViewRow
 from edge.decide.moment import Moment, to_ns
 from edge.decide.states import Signal, ViewGate
 from edge.decide.tracks import Track
-from edge.types import Alert, AlertCleared, Box
+from edge.messages import Alert, AlertCleared
+from edge.types import Box
 
 Key = tuple[int, int]  # (row's place in the table, track)
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from edge.errors import ConfigError
-from edge.types import Priority, SignalState, Struct, View
+from edge.messages import Priority
+from edge.types import SignalState, Struct, View
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edge.decide.config import JudgementRow
-from edge.types import Classification, Judged, ProcedureEnded
+from edge.messages import Judged, ProcedureEnded
+from edge.types import Classification
 
 
 class Tally:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from edge.decide.moment import Moment
-from edge.types import EffortChanged
+from edge.messages import EffortChanged
 
 WORSE_AFTER_NS = 3_000_000_000  # so long a rung must be too much before the next is taken
 BETTER_AFTER_NS = 15_000_000_000  # and so long the one before must be possible: heat takes its time

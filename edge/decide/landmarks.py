@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from edge.decide.config import LandmarkRow
 from edge.decide.moment import Moment, to_ns
-from edge.types import Classification, LandmarkReached
+from edge.messages import LandmarkReached
+from edge.types import Classification
 
 
 def score_of(said: Sequence[Classification], head: str, label: str) -> float:

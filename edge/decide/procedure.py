@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge.decide.config import ProcedureConfig
 from edge.decide.moment import Moment, to_ns
-from edge.types import ProcedureEnded, ProcedureStarted
+from edge.messages import ProcedureEnded, ProcedureStarted
 
 
 class Procedure:

@@ -1,14 +1,16 @@
 """Everything that follows from one frame, in one place: effort, signal, view, procedure, landmarks, tracks, alerts.
 
-The events of one step come in this order: EffortChanged, SignalChanged, ViewChanged, ProcedureStarted, LandmarkReached,
-FindingEnded (by track), AlertCleared and Alert (each in the table's order, by track), Judged, ProcedureEnded. What ends
-a procedure closes all that was open in it first: FindingEnded, AlertCleared, Judged, ProcedureEnded.
+The events of one step come in this order: EffortChanged, EngineChanged, SignalChanged, ViewChanged, ProcedureStarted,
+LandmarkReached, FindingEnded (by track), AlertCleared and Alert (each in the table's order, by track), Judged,
+ProcedureEnded. What ends a procedure closes all that was open in it first: FindingEnded, AlertCleared, Judged,
+ProcedureEnded.
 """
 
 from __future__ import annotations
 
 from edge.decide.alerts import Alerts, Situation
 from edge.decide.config import RulesConfig
+from edge.decide.engine import Engine
 from edge.decide.judgements import Judgements
 from edge.decide.ladder import Ladder
 from edge.decide.landmarks import Landmarks
@@ -16,33 +18,32 @@ from edge.decide.moment import MediaTime, Moment
 from edge.decide.procedure import Procedure
 from edge.decide.states import IN_BODY, Signal, ViewGate
 from edge.decide.tracks import Track, Tracks
-from edge.types import (
-    Box,
+from edge.messages import (
     Event,
     FindingEnded,
-    Findings,
-    Gap,
     Judged,
     LandmarkReached,
     ProcedureEnded,
     ProcedureStarted,
     SignalChanged,
-    SignalState,
-    View,
     ViewChanged,
 )
+from edge.types import Box, Findings, Gap, SignalState, View
 
 
 class Rules:
     """Pure: equal inputs give equal events. Used from one thread."""
 
-    def __init__(self, config: RulesConfig, run_id: str, ladder: Ladder | None = None) -> None:
+    def __init__(
+        self, config: RulesConfig, run_id: str, ladder: Ladder | None = None, engine: Engine | None = None
+    ) -> None:
         """`run_id` begins every procedure's id; it must differ between runs for those ids to differ.
 
-        `ladder`: of a box that spares its board; None analyses everything, whatever it takes.
+        `ladder`: of a box that spares its board; None analyses everything, whatever it takes. `engine`: of one that
+        may be building another.
         """
         self._time = MediaTime()
-        self._ladder = ladder
+        self._ladder, self._engine = ladder, engine
         self._signal = Signal()
         self._view = ViewGate(config.view)
         self._procedure = Procedure(config.procedure, run_id)
@@ -56,6 +57,7 @@ class Rules:
         at = self._time.at(item.media_ns, item.captured_ns)
         events: list[Event] = []
         events += _some(self._ladder.step(at) if self._ladder else None)
+        events += self._engine.step(at) if self._engine else ()
         events += _some(self._step_signal(at, item))
         events += _some(self._step_view(at, item))
         events += _some(self._step_procedure(at))
@@ -76,6 +78,7 @@ class Rules:
         """The stream is over: tracks end, alerts clear, the procedure ends. A second call says nothing."""
         at = self._time.at(media_ns, captured_ns)
         events: list[Event] = []
+        events += self._engine.step(at) if self._engine else ()
         events += self._findings(self._tracks.clear(), at)
         ended = self._close_procedure(at, events) if self._procedure.id else ()
         events += self._alerts.close_all(at)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edge.decide.config import ViewConfig
 from edge.decide.moment import Moment, to_ns
-from edge.types import SignalChanged, SignalState, View, ViewChanged
+from edge.messages import SignalChanged, ViewChanged
+from edge.types import SignalState, View
 
 IN_BODY = frozenset({View.GOOD, View.POOR})
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from edge.decide.config import TracksConfig
 from edge.decide.moment import Moment, to_ns
-from edge.types import Box, Detection, FindingEnded
+from edge.messages import FindingEnded
+from edge.types import Box, Detection
 
 FARTHEST_PX = 1e6
 """A box beyond is not a box; it also keeps the arithmetic below finite."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import Collection, Sequence
 
 from edge.display.wire import EVERY_NS, Sender, Shown, ShownBox
-from edge.types import Alert, AlertCleared, Box, Event, Findings, Gap, SignalState, Still, View, ViewChanged
+from edge.messages import Alert, AlertCleared, Event, ViewChanged
+from edge.types import Box, Findings, Gap, SignalState, Still, View
 
 
 class Teller:

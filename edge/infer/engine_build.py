@@ -2,7 +2,7 @@
 
 The build is a process of its own (`endoedge model build`), not a thread: it may use all the memory there is, be killed
 for it, or fall into a driver's fault, and the old engine must go on serving. It runs at low priority. What it says
-comes as values, which the caller may show as a bar or put on MQTT.
+comes as values, which a bar on the console and events on MQTT are made of.
 """
 
 from __future__ import annotations
@@ -18,10 +18,16 @@ from typing import Any
 import msgspec
 
 from edge.errors import EdgeError, InferenceError
-from edge.types import Backend, Struct
+from edge.types import Backend, Copies, Struct
 
 NICE = 10
 STOP_WITHIN_S = 3.0
+
+
+class Begun(Struct, frozen=True, kw_only=True):
+    """A build was asked for; the engine that serves goes on."""
+
+    reason: str
 
 
 class Step(Struct, frozen=True, kw_only=True, tag="engine_step"):
@@ -43,7 +49,13 @@ class Failed(Struct, frozen=True, kw_only=True, tag="engine_failed"):
     reason: str
 
 
-Happening = Step | Done | Failed
+class Serving(Struct, frozen=True, kw_only=True):
+    """The loop runs it from now on."""
+
+    engine: str  # as of Done
+
+
+Happening = Step | Done | Failed  # what a build says; Begun and Serving are said by who has it built
 _LINES = msgspec.json.Decoder(Happening)
 
 
@@ -117,61 +129,61 @@ class Building:
 class Renewing:
     """A `types.Backend` that serves with the engine it has while a better one is built, then changes over.
 
-    The new one is opened, and run once, in a thread of its own; between two frames the loop's thread takes it. When the
-    build or the opening fails the old one stays, and that is told. Owner: the loop's thread.
+    The new one is opened, and run once, in a thread of its own; `poll` takes it, in the loop's thread. When the build
+    cannot begin or fails, or the new one does not open, the old one stays, and that is told. Owner: the loop's thread.
     """
 
     def __init__(
-        self, serving: Backend, building: Building, reopen: Callable[[], Backend], tell: Callable[[Happening], None]
+        self, serving: Backend, start: Callable[[], Building], reopen: Callable[[], Backend], reason: str
     ) -> None:
+        """`start` begins the build, for the `reason`; `reopen` opens what it made."""
         self.name, self.input, self.outputs = serving.name, serving.input, serving.outputs
         self._serving = serving
-        self._copied_before = [0, 0, 0]  # frames, by engines that served earlier: host, to the GPU, within it
-        self._building: Building | None = building
+        self._copied_before = Copies()  # by engines that served earlier
         self._reopen = reopen
-        self._tell = tell
+        self._told: list[Begun | Happening | Serving] = [Begun(reason=reason)]
+        self._built = ""
+        self._building: Building | None = None
+        try:
+            self._building = start()
+        except InferenceError as exc:
+            self._told.append(Failed(reason=str(exc)))
         self._opening: threading.Thread | None = None
         self._opened: queue.SimpleQueue[Backend | Failed] = queue.SimpleQueue()
 
     @property
-    def host_copies(self) -> int:
-        return self._copied()[0]
-
-    @property
-    def h2d_copies(self) -> int:
-        return self._copied()[1]
-
-    @property
-    def device_copies(self) -> int:
-        return self._copied()[2]
-
-    def _copied(self) -> list[int]:
-        """By all engines so far, in the order of the properties."""
-        now = (self._serving.host_copies, self._serving.h2d_copies, self._serving.device_copies)
-        return [before + here for before, here in zip(self._copied_before, now, strict=True)]
+    def copies(self) -> Copies:
+        return self._copied_before + self._serving.copies
 
     def infer(self, image: Any) -> Mapping[str, Any]:
+        return self._serving.infer(image)
+
+    def poll(self) -> list[Begun | Happening | Serving]:
+        """Between two frames: what became of it since the last time, done as it says. Never waits for the build."""
         if self._building is not None:
             self._look(self._building)
-        return self._serving.infer(image)
+        told, self._told = self._told, []
+        return told
 
     def _look(self, building: Building) -> None:
         for happening in building.poll():
             if isinstance(happening, Done):
+                self._built = happening.engine
                 self._opening = threading.Thread(target=self._open, name="engine-open", daemon=True)
                 self._opening.start()
             if isinstance(happening, Failed):
                 self._stop_building()
-            self._tell(happening)
+            self._told.append(happening)
         with contextlib.suppress(queue.Empty):
             new = self._opened.get_nowait()
             self._stop_building()
             if isinstance(new, Failed):
-                self._tell(new)
+                self._told.append(new)
                 return
-            self._copied_before = self._copied()
+            self._copied_before = self.copies
             old, self._serving = self._serving, new
             old.close()
+            self._told.append(Serving(engine=self._built))
 
     def _open(self) -> None:
         try:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge.errors import InferenceError
 from edge.memory.host import address
-from edge.types import Model
+from edge.types import Copies, Model
 
 DETAIL = 8.0
 NOTHING = -20.0  # a logit
@@ -34,12 +34,11 @@ class NullBackend:
     """See `types.Backend`. Owner: one thread."""
 
     name = "null"
-    h2d_copies = device_copies = 0  # frames are read in host memory
 
     def __init__(self, model: Model) -> None:
         self.input = model.manifest.input
         self.outputs = tuple(model.manifest.outputs)
-        self.host_copies = 0
+        self.copies = Copies()
         self._results: dict[str, npt.NDArray[Any]] = {}
         for output in self.outputs:
             array = np.full(output.shape, DETAIL if output.name == "detail" else NOTHING, dtype=output.dtype)
@@ -52,7 +51,8 @@ class NullBackend:
         shape = tuple(image.__array_interface__["shape"])
         if shape != self.input.shape[1:]:
             raise InferenceError(f"null: a frame of {shape} came, {self.input.shape[1:]} was expected")
-        self.host_copies += address(image) is None
+        if address(image) is None:
+            self.copies += Copies(host=1)
         return self._results
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from edge.errors import GpuError, InferenceError
 from edge.infer.placing import Placing
 from edge.memory import gpu
 from edge.memory.host import address
-from edge.types import DEVICE, HOST, Memory, Model, Precision, TensorSpec
+from edge.types import DEVICE, HOST, Copies, Memory, Model, Precision, TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class OnnxBackend:
         self.input = model.manifest.input
         self.outputs = tuple(model.manifest.outputs)
         self._path = model.path
-        self._padded = 0
+        self._copies = Copies()
         self._session = self._open_session(config, model)
         self._check_tensors()
         self._binding = self._session.io_binding()
@@ -81,16 +81,8 @@ class OnnxBackend:
             self.infer(np.zeros(self.input.shape[1:], np.uint8))
 
     @property
-    def host_copies(self) -> int:
-        return self._padded
-
-    @property
-    def h2d_copies(self) -> int:
-        return 0  # frames are read in host memory
-
-    @property
-    def device_copies(self) -> int:
-        return 0
+    def copies(self) -> Copies:
+        return self._copies
 
     def _open_session(self, config: Config, model: Model) -> Any:
         return self._session_of([CPU], config, model)
@@ -129,7 +121,7 @@ class OnnxBackend:
         pointer = address(image)
         packed = None
         if pointer is None:
-            self._padded += 1
+            self._copies += Copies(host=1)
             packed = np.ascontiguousarray(image)
             pointer = packed.ctypes.data
         return self._run("cpu", 0, pointer)
@@ -184,16 +176,8 @@ class OnnxGpuBackend(OnnxBackend):
         return session
 
     @property
-    def host_copies(self) -> int:
-        return self._placing.host_copies
-
-    @property
-    def h2d_copies(self) -> int:
-        return self._placing.h2d_copies
-
-    @property
-    def device_copies(self) -> int:
-        return self._placing.device_copies
+    def copies(self) -> Copies:
+        return self._placing.copies
 
     def infer(self, image: Any) -> Mapping[str, npt.NDArray[Any]]:
         """See `types.Backend.infer` and `Placing.place`."""

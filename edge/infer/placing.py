@@ -9,19 +9,18 @@ import numpy as np
 from edge.errors import InferenceError
 from edge.memory import gpu
 from edge.memory.host import address
-from edge.types import TensorSpec
+from edge.types import Copies, TensorSpec
 
 
 class Placing:
     """Finds the device address of a frame's packed pixels. Owner: the backend's thread.
 
-    `host_copies`: frames copied by the processor; `h2d_copies`: frames sent to the GPU; `device_copies`: frames whose
-    rows lay apart, packed on the GPU. All three stay 0 for a frame that is contiguous in the GPU's memory.
+    A frame that is contiguous in the GPU's memory adds nothing to `copies`.
     """
 
     def __init__(self, device: gpu.Device, stream: gpu.Stream, frame: TensorSpec, path: str) -> None:
         """`frame`: the model's input, uint8 (1, H, W, 4). `path`: the model's, for errors. Raises GpuError."""
-        self.host_copies = self.h2d_copies = self.device_copies = 0
+        self.copies = Copies()
         self._stream = stream
         self._shape = frame.shape[1:]
         self._path = path
@@ -53,21 +52,21 @@ class Placing:
         pitch, *within = strides
         if within != [channels, 1]:
             raise InferenceError(f"{self._path}: a frame with strides {strides} came, pixels of RGBA were expected")
-        self.device_copies += 1
+        self.copies += Copies(device=1)
         gpu.copy_rows(self.landing, pointer, pitch, width * channels, height, self._stream)
         return self.landing
 
     def _land(self, image: Any) -> int:
         """A host frame, copied to where the GPU reads it."""
         if isinstance(self._landing, gpu.Mapped):
-            self.host_copies += 1
+            self.copies += Copies(host=1)
             self._landing.array[...] = np.asarray(image)
             return self.landing
         packed = np.asarray(image)
         if address(image) is None:
-            self.host_copies += 1
+            self.copies += Copies(host=1)
             packed = np.ascontiguousarray(packed)
-        self.h2d_copies += 1
+        self.copies += Copies(h2d=1)
         gpu.copy_to_device(self.landing, packed, self._stream)
         self._stream.synchronize()  # the frame's memory is only lent
         return self.landing

@@ -23,7 +23,7 @@ from edge.infer.engine_store import EngineStore, Key
 from edge.infer.placing import Placing
 from edge.infer.trt_build import Built, Progress
 from edge.memory import gpu
-from edge.types import DEVICE, Memory, Model, Precision, TensorSpec
+from edge.types import DEVICE, Copies, Memory, Model, Precision, TensorSpec
 
 GRAPHS = 16  # the capture's pool has 8 buffers; twice that, and it was rebuilt in between
 POWER_MODE = Path("/var/lib/nvpmodel/status")  # "pmode:0002": an engine is tuned to the clocks it was built at
@@ -110,7 +110,7 @@ def build(config: Config, model: Model, timing_cache: bytes, progress: Callable[
 class TensorRTBackend:
     """See `types.Backend`. Owner: one thread, in which the device is current. It owns `device` and closes it.
 
-    `host_copies`, `h2d_copies` and `device_copies` are those of `Placing`.
+    `copies` are those of `Placing`.
     `tuned`: the engine was built at this power mode; otherwise it is right, and another may be faster.
     """
 
@@ -186,16 +186,8 @@ class TensorRTBackend:
         return {name: known.get(name, name) for name in names}
 
     @property
-    def host_copies(self) -> int:
-        return self._placing.host_copies
-
-    @property
-    def h2d_copies(self) -> int:
-        return self._placing.h2d_copies
-
-    @property
-    def device_copies(self) -> int:
-        return self._placing.device_copies
+    def copies(self) -> Copies:
+        return self._placing.copies
 
     def infer(self, image: Any) -> Mapping[str, npt.NDArray[Any]]:
         """See `types.Backend.infer` and `Placing.place`. When this returns the GPU has read the frame: its lease may

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from edge.messages import Alert, Event, FindingEnded, LandmarkReached
 from edge.record.config import RecordConfig
 from edge.record.spool import Job, Spool, SpoolStatus, Write
-from edge.types import Alert, Box, Event, Field, FindingEnded, Findings, Gap, LandmarkReached, Ring, Still, Struct
+from edge.types import Box, Field, Findings, Gap, Ring, Still, Struct
 
 NEAR_NS = 500_000_000  # a still further away does not show it
 SETTLE_NS = 200_000_000  # a still may be so much later than its frame

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from edge.errors import UplinkError
-from edge.types import Message
+from edge.messages import Message
 from edge.uplink import credentials
 from edge.uplink.backoff import Backoff
 from edge.uplink.config import UplinkConfig

@@ -1,4 +1,4 @@
-"""Topics, and the payloads that are not `edge.types.Message`. `docs/asyncapi.yaml` is the same for outsiders."""
+"""Topics, and the payloads that are not `edge.messages.Message`. `docs/asyncapi.yaml` is the same for outsiders."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from edge.infer import tensorrt
 from edge.memory.host import HostImage
 from edge.types import Backend, Model
 from tests.support import fake_cuda, fake_tensorrt, models
+from tests.support.engines import build
 
 SIZE = models.SIZE
 HELPERS = {"engine_build", "engine_store", "inspector", "placing", "trt_build"}  # of edge/infer, no backends themselves
@@ -34,13 +35,7 @@ def engines(monkeypatch: pytest.MonkeyPatch, loaded: Model, tmp_path: Path) -> I
     """A folder with the model's engine, over the fakes of TensorRT and CUDA; they stay for the test."""
     started = fake_cuda.started()
     fake_tensorrt.install(monkeypatch, next(started))
-    options = tensorrt.Config(cache_dir=str(tmp_path))
-    device = tensorrt.open_device(options)
-    built = tensorrt.build(options, loaded, b"", lambda step: True)
-    tensorrt.store(options).put(
-        tensorrt.key(device, loaded), built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256
-    )
-    device.close()
+    build(tensorrt.Config(cache_dir=str(tmp_path)), loaded)
     yield str(tmp_path)
     next(started, None)
 
@@ -67,13 +62,13 @@ def test_tensors_are_the_manifest_s(backend: Backend, loaded: Model) -> None:
 def test_host_memory_is_read_in_place(backend: Backend) -> None:
     pixels = np.full((SIZE, SIZE, 4), 90, np.uint8)
     backend.infer(HostImage(pixels.ctypes.data, SIZE, SIZE, SIZE * 4))
-    assert backend.host_copies == 0
+    assert backend.copies.host == 0
 
 
 def test_padded_rows_are_copied_and_counted(backend: Backend) -> None:
     wide = np.zeros((SIZE, SIZE + 8, 4), np.uint8)
     backend.infer(HostImage(wide.ctypes.data, SIZE, SIZE, (SIZE + 8) * 4))
-    assert backend.host_copies == 1
+    assert backend.copies.host == 1
 
 
 def test_results_live_in_the_same_memory_every_time(backend: Backend) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import pytest
 from edge.capture import gst
 from edge.capture.profiles import LOOK_SIZE
 from edge.memory import cuda as cuda_memory
-from tests.support import clips, fake_cuda
+from tests.support import clips, compiled, fake_cuda
 
 ROOT = Path(__file__).parents[2]
 WHOLE_BYTES, FIELD_BYTES = 160 * 128 * 4, 120 * 96 * 4  # the field is cropped before it is uploaded
@@ -34,18 +33,14 @@ Said = dict[str, Any]
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """With the fakes first, and a registry of GStreamer's that knows them."""
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        pytest.skip("no gcc to compile the fake driver with")
     try:
         ctypes.CDLL(cuda_memory.LIBRARY)
     except OSError:
         pytest.skip(f"this GStreamer ({gst.version()}) has no {cuda_memory.LIBRARY}")
     fake_cuda.bindings()
     folder, here = tmp_path_factory.mktemp("fakes"), Path(fake_cuda.__file__).parent
-    for source, library in (("gst.c", "libcuda.so.1"), ("cuvid.c", "libnvcuvid.so.1")):
-        flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{library}"]
-        subprocess.run([gcc, *flags, "-o", folder / library, here / source, "-ldl"], check=True, timeout=60)
+    for source, library in (("gst.c", fake_cuda.LIBRARY), ("cuvid.c", "libnvcuvid.so.1")):
+        compiled.shared(folder / library, here / source)
     return os.environ | {
         "LD_LIBRARY_PATH": str(folder),
         "GST_REGISTRY": str(folder / "registry.bin"),

@@ -15,11 +15,16 @@ from edge.capture import jetson_utils
 from edge.errors import CaptureError
 from edge.memory.mapped import MappedImage
 from edge.types import Frame, Gap, SignalState
+from tests.support.frames import snow
+from tests.support.waiting import next_that
 
 SIZE = (32, 24)
 WIDTH, HEIGHT = 80, 60
 CORNERED = [(30.0, 10.0), (70.0, 10.0), (70.0, 50.0), (10.0, 50.0), (10.0, 30.0)]
-PATIENCE_S = 30
+
+
+def view(number: int) -> np.ndarray:
+    return snow(HEIGHT, WIDTH, number)
 
 
 class Image:
@@ -71,12 +76,6 @@ class Package:
     show: Callable[[int], np.ndarray | Exception | None]
 
 
-def snow(number: int) -> np.ndarray:
-    pixels = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
-    pixels[:, :, 3] = 255
-    return pixels
-
-
 def crop(source: Image, target: Image, roi: tuple[float, float, float, float]) -> None:
     left, top, right, bottom = map(int, roi)
     assert (target.width, target.height) == (right - left, bottom - top)
@@ -98,7 +97,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> type[Package]:
     monkeypatch.setattr("edge.capture.evidence.RETRY_NS", (10**7,))
     Camera.opened = Camera.closed = 0
     Camera.streaming = True
-    Package.show = staticmethod(snow)
+    Package.show = staticmethod(view)
     return Package
 
 
@@ -106,18 +105,9 @@ def opened(field: Any = CORNERED, uri: str = "csi://0") -> jetson_utils.JetsonUt
     return jetson_utils.open(jetson_utils.Config(uri=uri, field=field), SIZE)
 
 
-def until(source: jetson_utils.JetsonUtilsSource, reached: Callable[[Frame | Gap], bool]) -> Frame | Gap:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached(item := source.next(0.05)):
-        if isinstance(item, Frame):
-            item.release()
-        assert time.monotonic() < deadline, f"{item} {source.stats()}"
-    return item
-
-
 def test_frames_are_the_field_readable_by_both(package: type[Package]) -> None:
     source = opened()
-    frame = until(source, lambda item: isinstance(item, Frame))
+    frame = next_that(source, lambda item: isinstance(item, Frame))
     assert isinstance(frame, Frame)
     image = frame.image
     assert isinstance(image, MappedImage)
@@ -142,7 +132,7 @@ def test_frames_are_the_field_readable_by_both(package: type[Package]) -> None:
 @pytest.mark.parametrize(
     ("show", "state"),
     [
-        (lambda number: snow(1), SignalState.FROZEN),
+        (lambda number: view(1), SignalState.FROZEN),
         (lambda number: np.zeros((HEIGHT, WIDTH, 4), np.uint8), SignalState.BLACK),
     ],
     ids=["frozen", "black"],
@@ -156,17 +146,17 @@ def test_placeholders_are_states_and_never_frames(
 
     package.show = staticmethod(slowly)
     source = opened()
-    until(source, lambda item: isinstance(item, Gap) and item.state is state)
+    next_that(source, lambda item: isinstance(item, Gap) and item.state is state)
     assert source.stats().frames == 0
     source.close()
 
 
 @pytest.mark.parametrize("shown", [None, Exception("videoSource failed to capture image")], ids=["None", "raised"])
 def test_a_timeout_is_no_fault(package: type[Package], shown: Any) -> None:
-    package.show = staticmethod(lambda number: snow(number) if number % 2 else shown)
+    package.show = staticmethod(lambda number: view(number) if number % 2 else shown)
     source = opened("whole")
     for _ in range(5):
-        frame = until(source, lambda item: isinstance(item, Frame))
+        frame = next_that(source, lambda item: isinstance(item, Frame))
         assert isinstance(frame, Frame)
         frame.release()
     assert source.stats().rebuilds == 0
@@ -175,19 +165,19 @@ def test_a_timeout_is_no_fault(package: type[Package], shown: Any) -> None:
 
 def test_a_camera_that_stops_is_opened_anew(package: type[Package]) -> None:
     source = opened("whole")
-    until(source, lambda item: isinstance(item, Frame))
+    next_that(source, lambda item: isinstance(item, Frame))
     Camera.streaming, package.show = False, staticmethod(lambda number: Exception("the stream was closed"))
-    until(source, lambda _: Camera.opened >= 2)
-    Camera.streaming, package.show = True, staticmethod(snow)
+    next_that(source, lambda _: Camera.opened >= 2)
+    Camera.streaming, package.show = True, staticmethod(view)
     before = source.stats().frames
-    until(source, lambda item: isinstance(item, Frame) and source.stats().frames > before)
+    next_that(source, lambda item: isinstance(item, Frame) and source.stats().frames > before)
     assert Camera.closed >= 1
     source.close()
 
 
 def test_a_camera_that_is_not_there_is_a_state_with_the_packages_words(package: type[Package]) -> None:
     source = opened(uri="csi://9")
-    item = until(source, lambda item: isinstance(item, Gap) and item.state is SignalState.FAILED)
+    item = next_that(source, lambda item: isinstance(item, Gap) and item.state is SignalState.FAILED)
     assert isinstance(item, Gap)
     assert "failed to create videoSource device" in item.detail
     source.close()
@@ -200,7 +190,7 @@ def test_what_it_cannot_do_is_said(package: type[Package]) -> None:
     source.close()
     far = opened([(0.0, 0.0), (900.0, 0.0), (0.0, 9.0)])
     with pytest.raises(CaptureError, match=r"capture\.field: expected at least 3 corners within 80x60"):
-        until(far, lambda item: isinstance(item, Frame))
+        next_that(far, lambda item: isinstance(item, Frame))
     far.close()
 
 

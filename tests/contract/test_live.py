@@ -1,90 +1,18 @@
-"""`LiveSource` over real GStreamer: what a loop gets from good, bad and broken feeds.
-
-The machine may be busy: these wait for states with long deadlines, and assert on what came, never on how fast.
-"""
+"""`LiveSource` over real GStreamer: what a loop gets from good, bad and broken feeds, and from which part of them."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from edge.capture import gst
 from edge.capture import test as patterns
-from edge.capture.evidence import Link
-from edge.capture.inputs import Feed, LiveConfig, Reading, Stream
-from edge.capture.live import LiveSource
 from edge.types import Frame, Gap, SignalState
+from tests.support.live_loop import RAW, SIZE, SNOW, Loop
 
-SIZE = (64, 64)
-PATIENCE_S = 40
 _Is = SignalState
-RAW = "video/x-raw,width=160,height=128,framerate=25/1"
-SNOW = f"videotestsrc is-live=true pattern=snow ! {RAW}"
-
-
-class Loop:
-    """Pulls, releases, and remembers what came."""
-
-    def __init__(self, source: LiveSource) -> None:
-        self.source = source
-        self.states: list[SignalState] = []
-        self.details: list[str] = []
-        self.frames = 0
-        self.last: np.ndarray | None = None
-        self.media_ns: list[int] = []
-
-    def step(self) -> Frame | Gap:
-        item = self.source.next(0.1)
-        self.media_ns.append(item.media_ns)
-        if isinstance(item, Gap):
-            if not self.states or self.states[-1] is not item.state:
-                self.states.append(item.state)
-                self.details.append(item.detail)
-        else:
-            if not self.states or self.states[-1] is not _Is.LIVE:
-                self.states.append(_Is.LIVE)
-                self.details.append("")
-            self.frames += 1
-            self.last = np.array(item.image)
-            item.release()
-        return item
-
-    def until(self, reached: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not reached():
-            self.step()
-            assert time.monotonic() < deadline, f"{self.states} {self.details[-1:]} {self.source.stats()}"
-
-    def until_state(self, state: SignalState) -> None:
-        begun = len(self.states)
-        self.until(lambda: state in self.states[begun:])
-
-    def until_frames(self, count: int) -> None:
-        wanted = self.frames + count
-        self.until(lambda: self.frames >= wanted)
-
-
-@pytest.fixture
-def opened() -> Iterator[Callable[..., Loop]]:
-    sources: list[LiveSource] = []
-
-    def make(description: str | Any, fps: float = 0.0, **config: object) -> Loop:
-        one = description
-        if isinstance(description, str):
-            one = Stream("a test", Feed(description, {}, "", fps), first_s=20.0)
-        source = LiveSource(one, LiveConfig(**{"field": "whole", **config}), SIZE)  # type: ignore[arg-type]
-        sources.append(source)
-        return Loop(source)
-
-    yield make
-    for source in sources:
-        source.close()
 
 
 def test_live(opened: Callable[..., Loop]) -> None:
@@ -179,7 +107,7 @@ def test_a_stream_that_ends_is_taken_up_again(opened: Callable[..., Loop]) -> No
 def test_a_pipeline_that_breaks_is_said_and_storms_end(
     opened: Callable[..., Loop], description: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.capture.evidence.RETRY_NS", (10**7,))  # the waits themselves are test_signal's
+    monkeypatch.setattr("edge.capture.evidence.RETRY_NS", (10**7,))  # the waits themselves are test_signal_storms'
     loop = opened(description)
     loop.until_state(_Is.FAILED)
     assert "6 faults within a minute, the last: " in loop.details[-1]
@@ -203,135 +131,6 @@ def test_a_feed_that_falls_silent(opened: Callable[..., Loop]) -> None:
     assert loop.details[-1].startswith("a test: no picture for 1")
     loop.until_state(_Is.LIVE)  # by a new pipeline, whose valve is open
     assert loop.source.stats().rebuilds >= 1
-
-
-# ----------------------------------------------------------------------------------------- driver's words
-
-
-class Cable:
-    """An input whose driver knows everything, with a format that can be changed, and a cable to pull."""
-
-    name = "a cable"
-    first_s = 20.0
-
-    def __init__(self, size: tuple[int, int] = (160, 128)) -> None:
-        self.link, self.size, self.opened, self.closed = Link.LOCKED, size, 0, False
-
-    @property
-    def format(self) -> str:
-        return f"{self.size[0]}x{self.size[1]}p25"
-
-    def read(self, pipeline: gst.Pipeline | None) -> Reading:
-        return Reading(self.link, self.format if self.link is Link.LOCKED else "")
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def open(self) -> Feed:
-        self.opened += 1
-        caps = f"video/x-raw,width={self.size[0]},height={self.size[1]},framerate=25/1"
-        return Feed(f"videotestsrc is-live=true pattern=snow ! {caps}", {}, self.format, 25.0)
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@pytest.mark.parametrize(
-    "field", ["whole", [(0.0, 0.0), (100.0, 0.0), (100.0, 96.0), (0.0, 96.0)]], ids=["whole", "fixed"]
-)
-def test_a_change_of_format_is_a_new_pipeline(opened: Callable[..., Loop], field: object) -> None:
-    cable = Cable((320, 240))
-    loop = opened(cable, field=field)
-    loop.until_frames(3)
-    for size in ((160, 128), (320, 256), (120, 96)):
-        cable.size = size
-        item = loop.step()
-        while isinstance(item, Frame):
-            item = loop.step()
-        assert item.state is _Is.FORMAT_CHANGED
-        assert f"became {size[0]}x{size[1]}p25" in item.detail
-        loop.until_frames(3)
-        frame = loop.source._crop.field
-        assert frame is not None
-        assert (frame.width, frame.height) == (size if field == "whole" else (100, 96))
-    assert _Is.FAILED not in loop.states
-
-
-def test_corners_that_the_new_format_has_not_are_an_unknown_layout(opened: Callable[..., Loop]) -> None:
-    cable = Cable((320, 240))
-    loop = opened(cable, field=[(0.0, 0.0), (300.0, 0.0), (300.0, 200.0), (0.0, 200.0)])
-    loop.until_frames(3)
-    cable.size = (160, 128)
-    frames = loop.frames
-    loop.until_state(_Is.UNKNOWN_LAYOUT)
-    assert "capture.field: expected at least 3 corners within 160x128" in loop.details[-1]
-    assert loop.frames == frames
-    assert _Is.FAILED not in loop.states
-    cable.size = (320, 240)
-    loop.until_frames(3)
-
-
-def test_the_pipelines_own_caps_may_change_too(opened: Callable[..., Loop]) -> None:
-    """No driver says it, the pictures do."""
-    parts = " ".join(
-        f"videotestsrc is-live=true pattern=snow num-buffers={count} !"
-        f" video/x-raw,width={width},height=96,framerate=25/1 ! join."
-        for width, count in ((128, 40), (192, 100000))
-    )
-    loop = opened(f"concat name=join {parts} join. ! identity")
-    loop.until_state(_Is.LIVE)
-    loop.until_state(_Is.FORMAT_CHANGED)
-    assert "128x96" in loop.details[-1]
-    assert "192x96" in loop.details[-1]
-
-
-def test_a_loss_is_said_before_the_pipeline_is_taken_down(
-    opened: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That takes a moment, and seconds where a driver hangs."""
-    cable = Cable()
-    loop = opened(cable)
-    loop.until_frames(1)
-    known: list[list[SignalState]] = []
-    close = gst.Pipeline.close
-    monkeypatch.setattr(gst.Pipeline, "close", lambda self: (known.append(list(loop.states)), close(self)))
-    cable.link = Link.NO_SIGNAL
-    loop.until(lambda: known)
-    assert known[0][-1] is _Is.NO_SIGNAL
-
-
-def test_thirty_rebuilds_leave_nothing_behind(opened: Callable[..., Loop]) -> None:
-    cable = Cable()
-    loop = opened(cable)
-    loop.until_frames(2)
-
-    def pull() -> None:
-        cable.link = Link.NO_SIGNAL
-        loop.until_state(_Is.NO_SIGNAL)
-        loop.until(lambda: loop.source._pipeline is None)
-        cable.link = Link.LOCKED
-        loop.until_frames(1)
-
-    def change() -> None:
-        cable.size = (160, 128) if cable.size == (128, 96) else (128, 96)
-        loop.until_state(_Is.FORMAT_CHANGED)
-        loop.until_frames(1)
-
-    for trouble in (pull, change):
-        trouble()
-    before = held()
-    for trouble in [pull, *[change] * 7] * 4:
-        trouble()
-    grown = np.subtract(held(), before)
-    assert (grown <= 2).all(), f"file descriptors, threads: {grown}"
-    assert loop.source.stats().rebuilds >= 30
-    assert cable.opened == loop.source.stats().rebuilds + 1
-
-
-def held() -> tuple[int, int]:
-    """Open file descriptors, threads of this process."""
-    here = Path("/proc/self")
-    return len(list((here / "fd").iterdir())), len(list((here / "task").iterdir()))
 
 
 # --------------------------------------------------------------------------------- counters, leases, field
@@ -370,33 +169,6 @@ def test_leases(opened: Callable[..., Loop]) -> None:
     third = frame()
     source.close()
     third.release()
-
-
-def test_closing_is_bounded_when_the_driver_hangs(opened: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gst, "CLOSE_WITHIN_S", 0.2)
-    cable = Cable()
-    loop = opened(cable)
-    loop.until_frames(1)
-    pipeline = loop.source._pipeline
-    assert pipeline is not None
-    real, release, hung = pipeline._pipeline, threading.Event(), threading.Event()
-
-    class Hanging:
-        def set_state(self, state: object) -> None:
-            hung.set()
-            release.wait(PATIENCE_S)
-            real.set_state(state)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
-
-    pipeline._pipeline = Hanging()
-    begun = time.monotonic()
-    loop.source.close()
-    assert time.monotonic() - begun < 10
-    assert hung.is_set()
-    assert cable.closed
-    release.set()
 
 
 def test_nothing_is_handed_out_before_the_layout_is_known(opened: Callable[..., Loop]) -> None:

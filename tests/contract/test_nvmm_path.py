@@ -6,7 +6,6 @@ frame may come to the host, and nothing may be left mapped.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +20,9 @@ from edge.capture.live import LiveSource
 from edge.errors import CaptureError
 from edge.memory.mapped import MappedImage
 from edge.types import Frame, Gap, Memory, SignalState
-from tests.support import fake_nvmm, ptx
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_nvmm import FakeSurfaces
+from tests.support.waiting import next_that
 
 SIZE = (60, 48)  # rows of 240 bytes in a pitch of 256
 PATIENCE_S = 60
@@ -35,21 +34,6 @@ CORNERED = [(60.0, 16.0), (140.0, 16.0), (140.0, 112.0), (20.0, 112.0), (20.0, 4
 PIXEL_COPIES = ("cuMemcpyDtoHAsync", "cuMemcpy2DAsync")
 NO_DISPLAY, ILLEGAL_ADDRESS = "EGL has no display here", 700
 _Is = SignalState
-
-
-@pytest.fixture
-def cuda(cuda: FakeCuda) -> FakeCuda:
-    ptx.teach_blacken(cuda)
-    return cuda
-
-
-@pytest.fixture
-def surfaces(cuda: FakeCuda) -> Iterator[FakeSurfaces]:
-    for fake in fake_nvmm.started():
-        from tests.support.fake_nvmm import nvvidconv
-
-        with nvvidconv.registered(fake):
-            yield fake
 
 
 @pytest.fixture
@@ -72,16 +56,6 @@ def opened(surfaces: FakeSurfaces) -> Iterator[Callable[..., LiveSource]]:
         source.close()
 
 
-def on_gpu(cuda: FakeCuda, frame: Frame) -> np.ndarray:
-    """A copy of what a GPU's reader would find."""
-    interface = frame.image.__cuda_array_interface__
-    (height, width, depth), (pitch, *_) = interface["shape"], interface["strides"]
-    block = (ctypes.c_uint8 * (pitch * height)).from_address(cuda.memory(interface["data"][0]))
-    return np.array(np.frombuffer(block, np.uint8).reshape(height, pitch)[:, : width * depth]).reshape(
-        height, width, -1
-    )
-
-
 def frames(source: LiveSource, count: int) -> Iterator[Frame]:
     """`count` frames; each is given back when the next is asked for."""
     deadline = time.monotonic() + PATIENCE_S
@@ -94,15 +68,6 @@ def frames(source: LiveSource, count: int) -> Iterator[Frame]:
             item.release()
 
 
-def until(source: LiveSource, reached: Callable[[Frame | Gap], bool]) -> Frame | Gap:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached(item := source.next(0.2)):
-        if isinstance(item, Frame):
-            item.release()
-        assert time.monotonic() < deadline, f"{item} {source.stats()}"
-    return item
-
-
 def test_frames_stay_where_the_hardware_wrote_them(
     cuda: FakeCuda, surfaces: FakeSurfaces, opened: Callable[..., LiveSource]
 ) -> None:
@@ -112,7 +77,7 @@ def test_frames_stay_where_the_hardware_wrote_them(
         pointers.append(frame.image.__cuda_array_interface__["data"][0])
         assert frame.image.__cuda_array_interface__["strides"] == (256, 4, 1)
         assert not hasattr(frame.image, "__array_interface__")
-        pictures.append(on_gpu(cuda, frame))
+        pictures.append(cuda.picture(frame.image))
     assert len(set(pointers)) <= 8  # the pool's
     assert min(picture.std() for picture in pictures) > 20
     assert all((one != other).any() for one, other in itertools.pairwise(pictures))
@@ -127,7 +92,7 @@ def test_frames_stay_where_the_hardware_wrote_them(
 def test_the_outside_is_black_before_anybody_sees_the_frame(cuda: FakeCuda, opened: Callable[..., LiveSource]) -> None:
     source = opened(field=CORNERED)
     for frame in frames(source, 5):
-        picture = on_gpu(cuda, frame)
+        picture = cuda.picture(frame.image)
         assert not picture[:7, :7].any()
         assert picture[24:, 30:, :3].mean() > 60
     masks = cuda.calls("cuMemcpyHtoDAsync")
@@ -149,7 +114,7 @@ def test_placeholders_are_states_and_never_frames(
     opened: Callable[..., LiveSource], pattern: str, state: SignalState
 ) -> None:
     source = opened(SNOW.replace("snow", pattern))
-    item = until(source, lambda item: item.state is state if isinstance(item, Gap) else True)
+    item = next_that(source, lambda item: item.state is state if isinstance(item, Gap) else True)
     assert isinstance(item, Gap)
     assert source.stats().frames == 0
 
@@ -160,9 +125,9 @@ def test_live_then_frozen_then_live(opened: Callable[..., LiveSource]) -> None:
         for pattern, count in (("snow", 40), ("checkers-8", 60), ("snow", 100000))
     )
     source = opened(f"concat name=join {parts} join. ! identity", field="whole")
-    until(source, lambda item: isinstance(item, Frame))
-    until(source, lambda item: isinstance(item, Gap) and item.state is _Is.FROZEN)
-    until(source, lambda item: isinstance(item, Frame))
+    next_that(source, lambda item: isinstance(item, Frame))
+    next_that(source, lambda item: isinstance(item, Gap) and item.state is _Is.FROZEN)
+    next_that(source, lambda item: isinstance(item, Frame))
     assert source.stats().repeated > 5
 
 
@@ -172,7 +137,7 @@ def test_new_pipelines_leave_nothing_mapped(
     """The stream ends again and again. The fakes complain of a surface that is freed with an image, or of an image
     that CUDA still holds."""
     source = opened(SNOW.replace("snow", "snow num-buffers=8"))
-    until(source, lambda _: source.stats().rebuilds >= 5)
+    next_that(source, lambda _: source.stats().rebuilds >= 5)
     assert source.stats().frames > 0
     source.close()
     assert (surfaces.images, surfaces.mistakes()) == (0, 0)
@@ -200,7 +165,7 @@ def test_without_an_egl_display_the_box_says_so_and_hands_out_nothing(
     monkeypatch.setattr("edge.capture.evidence.RETRY_NS", (10**7,))
     surfaces.display(False)
     source = opened()
-    item = until(source, lambda item: isinstance(item, Gap) and item.state is _Is.FAILED)
+    item = next_that(source, lambda item: isinstance(item, Gap) and item.state is _Is.FAILED)
     assert isinstance(item, Gap)
     assert NO_DISPLAY in item.detail
     assert source.stats().frames == 0
@@ -227,7 +192,7 @@ def test_one_failure_costs_a_pipeline_and_not_the_run(
 def test_key_frames_still_come_as_jpegs_of_the_field_alone(opened: Callable[..., LiveSource]) -> None:
     source = opened(field=CORNERED)
     stills = source.keep_stills(10, 60)
-    until(source, lambda _: len(list(stills)) >= 3)
+    next_that(source, lambda _: len(list(stills)) >= 3)
     still = stills.newest()
     assert still is not None
     assert (still.width, still.height) == (120, 96)
@@ -241,7 +206,7 @@ def test_mapped_frames_are_written_once_where_both_read_them(cuda: FakeCuda, ope
     source = opened(profile="jetson-mapped", field=CORNERED)
     for frame in frames(source, 5):
         assert isinstance(frame.image, MappedImage)
-        picture = on_gpu(cuda, frame)
+        picture = cuda.picture(frame.image)
         np.testing.assert_array_equal(np.asarray(frame.image), picture)
         assert not picture[:7, :7].any()
         assert picture[24:, 30:, :3].mean() > 60

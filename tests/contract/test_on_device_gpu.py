@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge import errors, model
-from tests.support import fake_nvmm, fake_tensorrt, models, ptx
-from tests.support.fake_cuda import FakeCuda
+from tests.support import fake_tensorrt, models
 from tools.on_device import frames
 from tools.on_device.checks import graphs, nvmm, vic_sync
 
 SIZE, COUNT = (60, 48), 30  # rows of 240 bytes in a pitch of 256
-
-
-@pytest.fixture
-def cuda(cuda: FakeCuda) -> FakeCuda:
-    ptx.teach_blacken(cuda)
-    return cuda
-
-
-@pytest.fixture
-def surfaces(cuda: Any) -> Iterator[Any]:
-    from tests.support.fake_nvmm import nvvidconv
-
-    for fake in fake_nvmm.started():
-        with nvvidconv.registered(fake):
-            yield fake
 
 
 def test_nvmm_and_the_video_hardware_in_step(surfaces: Any) -> None:

@@ -11,10 +11,11 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from edge.types import (
+from edge.messages import (
     Alert,
     AlertCleared,
     EffortChanged,
+    EngineChanged,
     Event,
     FindingEnded,
     Judged,
@@ -24,10 +25,9 @@ from edge.types import (
     ProcedureEnded,
     ProcedureStarted,
     SignalChanged,
-    SignalState,
-    View,
     ViewChanged,
 )
+from edge.types import SignalState, View
 from edge.uplink.wire import Ack, State, Telemetry, UplinkStatus
 from tools import schemas
 
@@ -68,6 +68,8 @@ EVENTS: list[Event] = [
     SignalChanged(state=SignalState.LIVE, previous=SignalState.STARTING, captured_ns=1, media_ns=1),
     ViewChanged(view=View.GOOD, previous=View.POOR, captured_ns=1, media_ns=1),
     EffortChanged(effort="half", previous="regions", reason="hot", captured_ns=1, media_ns=1),
+    EngineChanged(state="building", detail="Building the engine", share=0.4, captured_ns=1, media_ns=1),
+    EngineChanged(state="failed", detail="no room", captured_ns=1, media_ns=1),
 ]
 STATUS = UplinkStatus(
     device="b",
@@ -127,6 +129,11 @@ def test_every_event_has_a_sample() -> None:
     assert {type(event).__name__ for event in EVENTS} == {
         ref["$ref"].removeprefix("#/definitions/") for ref in definitions["Message"]["properties"]["event"]["anyOf"]
     }
+
+
+def test_asyncapi_names_every_event() -> None:
+    text = (DOCS / "asyncapi.yaml").read_text(encoding="utf-8")
+    assert [event for event in EVENTS if f"`{event.__struct_config__.tag}`" not in text] == []
 
 
 def test_asyncapi_refers_to_what_exists() -> None:

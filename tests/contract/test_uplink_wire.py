@@ -9,29 +9,23 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from edge.errors import UplinkError
-from edge.types import AlertCleared, Message, ProcedureStarted
+from edge.messages import AlertCleared, Message, ProcedureStarted
 from edge.uplink import service
 from edge.uplink.consumer import Consumer
 from edge.uplink.credentials import load
 from edge.uplink.mqtt import Connected, Connection, LinkDownError, Received, Subscribed
 from edge.uplink.wire import State, Telemetry
 from tests.support.broker import Broker, free_port, missing_tools
-from tests.support.delivery import DEVICE, Box, alert, consumer, wait_for, watching
+from tests.support.delivery import DEVICE, Box, alert, consumer, watching
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(tmp_path) as running:
-        yield running
 
 
 def test_topics_and_payloads(broker: Broker, tmp_path: Path) -> None:

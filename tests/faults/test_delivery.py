@@ -9,24 +9,18 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edge.types import ProcedureStarted
+from edge.messages import ProcedureStarted
 from edge.uplink.wire import State
 from tests.support.broker import PERSISTENT, Authority, Broker, frozen, missing_tools
-from tests.support.delivery import DEVICE, Box, Inbox, alert, consumer, wait_for, watching
+from tests.support.delivery import DEVICE, Box, Inbox, alert, consumer, watching
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(tmp_path) as running:
-        yield running
 
 
 def test_absent_at_start(tmp_path: Path) -> None:

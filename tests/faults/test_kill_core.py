@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edge.cli import assemble, processes
+from edge.messages import Message
 from edge.outbox import OutboxReader
-from edge.types import Message
 from edge.uplink.consumer import Consumer
 from tests.support import clips, models
 from tests.support.broker import Broker, missing_tools

@@ -7,16 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from edge import status
 from edge.cli import assemble, run
 from edge.decide import ladder
-from edge.outbox import OutboxReader
+from edge.messages import EffortChanged
 from edge.status import CoreStatus
-from edge.types import EffortChanged, Message
-from tests.support import board_trees, classes, clips, models
+from tests.support import board_trees, classes, clips, desk, models
 
 WITHIN_S = 60.0
 TEMPERATURE = "sys/class/hwmon/hwmon1/temp1_input"  # its limit is 80 C
@@ -92,12 +90,7 @@ def test_heads_go_and_come_back_with_the_heat(tmp_path: Path, monkeypatch: pytes
             stop.set()
             core.join(30)
     assert codes == [0]
-    reader = OutboxReader.open(box.outbox_path)
-    try:
-        events = [msgspec.json.decode(row.payload, type=Message).event for row in reader.pending(1000)]
-    finally:
-        reader.close()
-    steps = [event for event in events if isinstance(event, EffortChanged)]
+    steps = [event for event in desk.committed(box) if isinstance(event, EffortChanged)]
     assert [step.effort for step in steps] == [
         *("sparse", "regions", "half", "quarter"),
         *("half", "regions", "sparse", "full"),

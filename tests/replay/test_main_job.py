@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge import paths
 from tests.support.broker import missing_tools
+from tests.support.command import ROOT, endoedge
 
-ROOT = Path(__file__).parents[2]
 REAL_CLIP = ROOT.parent / "shared" / "data" / "video" / "lag_normal_wli_clean_304_601.mp4"
 
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
 
 
-def endoedge(*arguments: str, timeout_s: float) -> dict[str, Any]:
+def result_of(*arguments: str, timeout_s: float) -> dict[str, Any]:
     """The last line of standard output, which `--json` promises to be one object."""
-    done = subprocess.run(
-        [sys.executable, "-m", "edge.cli", *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        cwd=ROOT,
-        check=False,
-    )
+    done = endoedge(*arguments, "--json", timeout_s=timeout_s)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.mark.timeout(300)
 def test_phantom_to_subscriber() -> None:
-    result = endoedge("demo", "--seconds", "12", timeout_s=280)
+    result = result_of("demo", "--seconds", "12", timeout_s=280)
     assert result["alerts_sent"] == result["alerts_received"] > 0
     assert result["frames"] + result["dropped"] == 12 * 25
     assert result["latency_ms"]["p50"] < 1000
@@ -46,7 +36,7 @@ def test_phantom_to_subscriber() -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not REAL_CLIP.is_file(), reason=f"{REAL_CLIP.name} is not beside the checkout")
 def test_real_gastroscopy_to_its_end() -> None:
-    result = endoedge("demo", "--source", str(REAL_CLIP), timeout_s=100)
+    result = result_of("demo", "--source", str(REAL_CLIP), timeout_s=100)
     assert result["frames"] + result["dropped"] == 298
     assert result["alerts_sent"] == result["alerts_received"]
     assert result["exit"] == 0
@@ -55,7 +45,7 @@ def test_real_gastroscopy_to_its_end() -> None:
 @pytest.mark.timeout(400)
 def test_the_benchmark_in_small() -> None:
     """What it prints, not how fast: machines that run tests are busy."""
-    result = endoedge("bench", "--frames", "400", "--seconds", "12", timeout_s=380)
+    result = result_of("bench", "--frames", "400", "--seconds", "12", timeout_s=380)
     assert result["frames"] >= 400
     assert result["whole_over_bare"] > 0.5
     assert set(result["stages_ms"]) == {"wait", "capture", "infer", "heads", "decide", "commit", "report"}

@@ -14,7 +14,7 @@ from rich.console import Console
 from edge import model
 from edge.capture import file
 from edge.cli import assemble, pictures, replay, scoring
-from edge.types import Alert, AlertCleared, FindingEnded, ProcedureEnded, ProcedureStarted, SignalChanged
+from edge.messages import Alert, AlertCleared, FindingEnded, ProcedureEnded, ProcedureStarted, SignalChanged
 from tests.support import clips, models
 
 

@@ -12,7 +12,7 @@ from edge import model
 from edge.capture import file
 from edge.cli import assemble, pictures, replay, scoring
 from edge.cli.words import say
-from edge.types import Judged, LandmarkReached, ProcedureEnded
+from edge.messages import Judged, LandmarkReached, ProcedureEnded
 from tests.support import classes, clips, models
 
 FPS, GREEN_FROM, GREEN_TO, FRAMES = 25, 70, 100, 120

@@ -25,7 +25,7 @@ from edge.capture.gst import Gst
 from edge.capture.inputs import Feed, LiveConfig, Stream
 from edge.capture.live import LiveSource
 from edge.memory import cuda as cuda_memory
-from edge.types import Frame, Gap, Memory
+from edge.types import Gap, Memory
 from tests.support import fake_cuda, gst_element, ptx
 from tests.support.fake_cuda import FakeCuda
 from tests.support.gst_element import property_of, scaled, shape_of
@@ -99,16 +99,6 @@ gst_element.register_type(CudaConvertScale)
 scanned = 0  # contexts that GStreamer made to list its plugins
 
 
-def on_gpu(frame: Frame) -> np.ndarray:
-    """A copy of what a GPU's reader would find."""
-    interface = frame.image.__cuda_array_interface__
-    (height, width, depth), (pitch, *_) = interface["shape"], interface["strides"]
-    block = (ctypes.c_uint8 * (pitch * height)).from_address(driver.memory(interface["data"][0]))
-    return np.array(np.frombuffer(block, np.uint8).reshape(height, pitch)[:, : width * depth]).reshape(
-        height, width, -1
-    )
-
-
 def seen_of(source: Any, count: int) -> dict[str, Any]:
     """What `count` frames, or everything until the end, were."""
     pictures, strides, states, deadline = [], set(), list[str](), time.monotonic() + PATIENCE_S
@@ -121,7 +111,7 @@ def seen_of(source: Any, count: int) -> dict[str, Any]:
             continue
         assert not hasattr(item.image, "__array_interface__")
         strides.add(item.image.__cuda_array_interface__["strides"])
-        pictures.append(on_gpu(item))
+        pictures.append(driver.picture(item.image))
         item.release()
     stats = msgspec.to_builtins(source.stats())
     source.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,15 @@ from unittest import mock
 
 import msgspec
 
+from edge.messages import Alert, Event, Message, Priority
 from edge.outbox import Outbox, OutboxReader
-from edge.types import Alert, Event, Message, Priority
 from edge.uplink import service
 from edge.uplink.config import UplinkConfig
 from edge.uplink.consumer import Consumer, listening
 from edge.uplink.credentials import load
 from edge.uplink.mqtt import Connected, Connection, Received, Subscribed
 from edge.uplink.wire import UplinkStatus
+from tests.support.waiting import wait_for
 
 DEVICE = "box-1"
 WITHIN_S = 20.0
@@ -28,14 +28,6 @@ WITHIN_S = 20.0
 def alert(number: int) -> Alert:
     """`captured_ns` is the number, so that a receiver can tell which one it has."""
     return Alert(kind="polyp", priority=Priority.HIGH, text="look", captured_ns=number, media_ns=number)
-
-
-def wait_for(condition: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s} s: {what}")
-        time.sleep(0.01)
 
 
 class Box:

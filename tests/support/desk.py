@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from edge.cli.assemble import Site
 from edge.infer import tensorrt
+from edge.messages import Event, Message
+from edge.outbox import OutboxReader
 from edge.types import Precision
 from tests.support import fake_cuda, fake_tensorrt, models
 
@@ -29,6 +34,17 @@ def site(
         '[uplink]\nhost = "127.0.0.1"\nport = 9\n'
     )
     return file
+
+
+def committed(box: Site) -> list[Event]:
+    """The events that wait in its outbox, oldest first."""
+    with contextlib.closing(OutboxReader.open(box.outbox_path)) as reader:
+        return [msgspec.json.decode(row.payload, type=Message).event for row in reader.pending(sys.maxsize)]
+
+
+def over_fakes(mode: Path, command: Sequence[str]) -> list[str]:
+    """The same `python -m edge.cli ...` over the fakes, at the power mode that a file names."""
+    return [sys.executable, "-m", "tests.support.desk", str(mode), *command[3:]]
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Frames for GPU backends: pictures in device memory, and what the little green model says of them."""
+"""Pictures for tests: in device memory, in host memory, and what the little green model says of them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ class DeviceImage:
 
     def close(self) -> None:
         self._memory.close()
+
+
+def snow(height: int, width: int, seed: int) -> Any:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    pixels[:, :, 3] = 255
+    return pixels
 
 
 def green(value: int) -> Any:

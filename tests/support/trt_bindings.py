@@ -11,16 +11,13 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
-from tests.support import wheels
+from tests.support import compiled, wheels
 
 GENERATIONS = {
     "10.3": "tensorrt-cu12-bindings==10.3.*",  # JetPack 6
@@ -113,9 +110,7 @@ def _signature(text: str) -> Signature:
 def environment(generation: str) -> dict[str, str]:
     """What a Python needs to import `tensorrt_bindings` of a generation. Skips the test when it cannot be had."""
     folder = wheels.unpacked(GENERATIONS[generation])
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        pytest.skip("no gcc to compile the stub libraries with")
+    gcc = compiled.compiler()
     major = generation.split(".")[0]
     stubs = wheels.cache() / f"tensorrt-stubs-{major}"
     if not stubs.is_dir():

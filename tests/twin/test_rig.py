@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from edge.errors import UsageError
-from edge.types import SignalChanged, SignalState
+from edge.messages import SignalChanged
+from edge.types import SignalState
 from tools.twin import checkout, image, report, scenarios, session, words
 from tools.twin.guest.watch import looked_at_while_not_live, not_live
 from tools.twin.scenarios import Scenario

@@ -18,27 +18,20 @@ from edge.decide.config import (
     ViewRow,
 )
 from edge.decide.rules import Rules
-from edge.types import (
+from edge.messages import (
     Alert,
     AlertCleared,
-    Box,
-    Classification,
-    Detection,
     Event,
     FindingEnded,
-    Findings,
-    Gap,
     Judged,
     LandmarkReached,
     Priority,
     ProcedureEnded,
     ProcedureStarted,
-    Quality,
     SignalChanged,
-    SignalState,
-    View,
     ViewChanged,
 )
+from edge.types import Box, Classification, Detection, Findings, Gap, Quality, SignalState, View
 
 settings.register_profile("busy", deadline=None)  # machines that run tests are busy
 settings.load_profile("busy")

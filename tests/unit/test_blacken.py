@@ -12,18 +12,12 @@ from edge.errors import GpuError
 from edge.memory import blacken, gpu
 from edge.memory.blacken import PTX, Blackener
 from edge.memory.device import DeviceImage
-from tests.support import ptx, wheels
+from tests.support import wheels
 from tests.support.fake_cuda import FakeCuda
 
 ARCHITECTURES = ("sm_75", "sm_87", "sm_90")  # Turing, Orin, Hopper
 HEIGHT, WIDTH, PITCH = 7, 5, 64
 OUT_OF_MEMORY, INVALID_PTX, ILLEGAL_ADDRESS = 2, 218, 700
-
-
-@pytest.fixture
-def cuda(cuda: FakeCuda) -> FakeCuda:
-    ptx.teach(cuda, PTX, "blacken")
-    return cuda
 
 
 @pytest.fixture

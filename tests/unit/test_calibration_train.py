@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from calibration.train import (  # noqa: E402
 from calibration.train.loop import view  # noqa: E402
 from calibration.train.objectives import Features  # noqa: E402
 from edge.errors import ModelError  # noqa: E402
+from tests.support.broker import free_port  # noqa: E402
 from tests.support.tiny import SIDE, TinyEncoder, drawn, tiny  # noqa: E402
 
 STAGE = Segment(
@@ -253,17 +253,9 @@ def _process(rank: int, world: int, folder: str, port: int) -> None:
         trained(Path(folder), place=place)
 
 
-def free_port() -> Iterator[int]:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        yield listener.getsockname()[1]
-
-
 @pytest.mark.timeout(600)  # each of the processes imports torch
 def test_two_processes_train_the_net_that_one_does(tmp_path: Path) -> None:
-    (port,) = free_port()
+    port = free_port()
     alone = trained(tmp_path / "one")
     torch.multiprocessing.spawn(_process, (2, str(tmp_path / "two"), port), nprocs=2)
     together = new_run(tmp_path / "two")

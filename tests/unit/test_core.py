@@ -17,8 +17,9 @@ from edge.errors import InferenceError
 from edge.heads import open_all
 from edge.infer import null
 from edge.ledger import Ledger
+from edge.messages import ProcedureEnded, ProcedureStarted
 from edge.timing import Stages
-from edge.types import Findings, Frame, Gap, ProcedureEnded, ProcedureStarted, SignalState, SourceStats
+from edge.types import Findings, Frame, Gap, SignalState, SourceStats
 from tests.support import models
 
 FRAME_NS = 40_000_000

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from edge.decide.config import RulesConfig
 from edge.decide.landmarks import Landmark
 from edge.decide.moment import Moment
-from edge.types import Classification, Judged, LandmarkReached, ProcedureEnded, ProcedureStarted, SignalState, View
+from edge.messages import Judged, LandmarkReached, ProcedureEnded, ProcedureStarted
+from edge.types import Classification, SignalState, View
 
 CAECUM = classes(landmark=("caecum", 0.9))
 OTHER = classes(landmark=("other", 0.9))

@@ -12,22 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.decide.config import RulesConfig, TracksConfig
-from edge.types import (
+from edge.messages import (
     Alert,
     AlertCleared,
-    Classification,
-    Detection,
     Event,
     FindingEnded,
-    Findings,
-    Gap,
     Judged,
     LandmarkReached,
     ProcedureEnded,
     ProcedureStarted,
-    SignalState,
-    View,
 )
+from edge.types import Classification, Detection, Findings, Gap, SignalState, View
 
 PACES_NS = (1, 5_000_000, 40_000_000, 300_000_000, 2_500_000_000)
 

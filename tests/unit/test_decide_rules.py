@@ -9,19 +9,17 @@ import pytest
 from decide_story import CONFIG, POLYP_ROW, SIGNAL_ROW, TICK_NS, VIEW_ROW, Story, detection, only, play
 
 from edge.decide.config import ProcedureConfig, RulesConfig
-from edge.types import (
+from edge.messages import (
     Alert,
     AlertCleared,
     Event,
     FindingEnded,
-    Findings,
     ProcedureEnded,
     ProcedureStarted,
     SignalChanged,
-    SignalState,
-    View,
     ViewChanged,
 )
+from edge.types import Findings, SignalState, View
 
 
 def with_rows(*rows: object) -> RulesConfig:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from decide_story import TICK_NS, Story, detection, iou, only
 
-from edge.types import Alert, FindingEnded, ProcedureStarted, SignalState, View
+from edge.messages import Alert, FindingEnded, ProcedureStarted
+from edge.types import SignalState, View
 
 START_S = 1.0
 

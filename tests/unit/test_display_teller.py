@@ -12,21 +12,8 @@ import pytest
 from edge.display import banner, wire
 from edge.display.teller import Teller
 from edge.display.wire import Listener, Sender, Shown
-from edge.types import (
-    Alert,
-    AlertCleared,
-    Detection,
-    Event,
-    Field,
-    Findings,
-    Gap,
-    Priority,
-    Quality,
-    SignalState,
-    Still,
-    View,
-    ViewChanged,
-)
+from edge.messages import Alert, AlertCleared, Event, Priority, ViewChanged
+from edge.types import Detection, Field, Findings, Gap, Quality, SignalState, Still, View
 
 FIELD = Field(x=0, y=0, width=64, height=48, outline=((0, 0), (64, 0), (64, 48)))
 QUALITY = Quality(view=View.GOOD, reason="", luma=0.5, glare=0.0, redness=0.5, detail=9.0)

@@ -16,10 +16,10 @@ from edge.cli.governor import Feed, Governor
 from edge.decide.ladder import LADDER, Ladder, Load
 from edge.decide.rules import Rules
 from edge.heads import Heads, open_all
+from edge.messages import EffortChanged
 from edge.timing import Stages
 from edge.types import (
     BoardReading,
-    EffortChanged,
     Field,
     Findings,
     Frame,

@@ -13,6 +13,7 @@ from edge.capture.evidence import Look
 from edge.capture.glance import Glance
 from edge.capture.profiles import LOOK_SIZE
 from edge.memory.host import HostImage
+from tests.support import frames
 
 EVERY_NS = 40_000_000
 
@@ -44,9 +45,7 @@ class Mailbox:
 
 
 def snow(seed: int) -> np.ndarray:
-    pixels = np.random.default_rng(seed).integers(0, 256, (*LOOK_SIZE, 4), dtype=np.uint8)
-    pixels[:, :, 3] = 255
-    return pixels
+    return frames.snow(*LOOK_SIZE, seed)
 
 
 def glance(field: Any = None) -> Glance:

@@ -15,7 +15,8 @@ from edge.decide.config import RulesConfig
 from edge.decide.ladder import BETTER_AFTER_NS, LADDER, WORSE_AFTER_NS, Ladder, Load
 from edge.decide.moment import Moment
 from edge.decide.rules import Rules
-from edge.types import EffortChanged, Gap, SignalState
+from edge.messages import EffortChanged
+from edge.types import Gap, SignalState
 
 SECOND = 1_000_000_000
 DOCS = Path(__file__).parents[2] / "docs"

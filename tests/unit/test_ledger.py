@@ -9,7 +9,7 @@ import pytest
 
 from edge.errors import OutboxBrokenError, OutboxError, OutboxFullError
 from edge.ledger import BATCH, Ledger
-from edge.types import Alert, Event, Message, Priority, ProcedureStarted
+from edge.messages import Alert, Event, Message, Priority, ProcedureStarted
 
 
 class Disk:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +10,13 @@ import pytest
 
 from edge import cli
 from edge.cli import agreement, assemble
-from edge.infer import engine_build, tensorrt
-from edge.infer.engine_build import Done, Happening, Step
+from edge.infer import tensorrt
+from edge.infer.engine_build import Begun, Building, Done, Serving, Step
 from edge.types import ModelHead
 from tests.support import desk, models
 from tests.support.fake_tensorrt import Fake
+from tests.support.waiting import wait_for
 from tests.unit.test_inspector import PROFILE, TEN
-
-WITHIN_S = 60.0
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def test_an_engine_is_built_checked_kept_and_then_serves(
     assert loaded.precision == "int8_trt"  # the backend's own, without anybody saying so
     backend = assemble.open_backend(place, loaded)
     assert backend.infer(np.zeros((models.SIZE, models.SIZE, 4), np.uint8))["polyp"].max() == -8
-    assert assemble.keep_tuned(place, loaded, backend, lambda _: None) is backend
+    assert assemble.renewed(place, loaded, backend) is None
     backend.close()
 
 
@@ -115,13 +111,6 @@ def test_what_cannot_be_built_is_said(
     assert why in capsys.readouterr().err
 
 
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_another_power_mode_gets_an_engine_while_the_old_one_serves(
     trt: Fake, site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -134,23 +123,25 @@ def test_another_power_mode_gets_an_engine_while_the_old_one_serves(
     place = assemble.load_site(site)
     loaded = assemble.load_model(place)
     first = assemble.open_backend(place, loaded)
-    real = engine_build.Building
-    monkeypatch.setattr(
-        assemble,
-        "Building",
-        lambda command: real([sys.executable, "-m", "tests.support.desk", str(mode), *command[3:]]),
-    )
-    told: list[Happening] = []
-    backend = assemble.keep_tuned(place, loaded, first, told.append)
+    monkeypatch.setattr(assemble, "Building", lambda command: Building(desk.over_fakes(mode, command)))
+    backend = assemble.renewed(place, loaded, first)
+    assert backend is not None
     frame = np.zeros((models.SIZE, models.SIZE, 4), np.uint8)
-    assert backend is not first
     closed = trt.cuda.calls("cuDevicePrimaryCtxRelease")
-    until(lambda: backend.infer(frame)["polyp"].max() == -8 and trt.cuda.calls("cuDevicePrimaryCtxRelease") > closed)
-    assert backend.infer(frame)["polyp"].max() == -8  # by the new one: the old one is closed
+    told: list[object] = []
+
+    def serve() -> object:
+        told.extend(backend.poll())
+        assert backend.infer(frame)["polyp"].max() == -8
+        return told[-1]
+
+    wait_for(lambda: isinstance(serve(), Serving), "the change-over")
+    assert trt.cuda.calls("cuDevicePrimaryCtxRelease") > closed  # the old one's
+    serve()  # by the new one
     backend.close()
-    assert isinstance(told[0], Step)
-    assert isinstance(told[-1], Done)
-    assert "pmode:0002" in told[-1].engine
+    assert [type(happening) for happening in told[:2]] == [Begun, Step]
+    assert isinstance(told[-2], Done)
+    assert "pmode:0002" in told[-2].engine
 
 
 # ------------------------------------------------------------------------------------------------ audit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,21 +16,14 @@ from edge.capture import gst
 from edge.errors import GpuError
 from edge.memory import mapper as mappers
 from edge.memory import nvmm
-from edge.memory.blacken import PTX
 from edge.memory.nvmm import NvmmMapper, Params, Planes, Surface
-from tests.support import fake_nvmm, ptx
+from tests.support import compiled, fake_nvmm
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_nvmm import FakeSurfaces
 
 W, H = 20, 12  # rows of 80 bytes in a pitch of 256
 STRUCTS = {"NvBufSurface": Surface, "NvBufSurfaceParams": Params, "NvBufSurfacePlaneParams": Planes}
 UNKNOWN = 999
-
-
-@pytest.fixture
-def cuda(cuda: FakeCuda) -> FakeCuda:
-    ptx.teach(cuda, PTX, "blacken")
-    return cuda
 
 
 @pytest.fixture
@@ -104,16 +96,15 @@ def seen(mapper: NvmmMapper, memories: Memories, surface: int) -> Any:
 
 
 def test_every_offset_is_the_compilers(tmp_path: Path) -> None:
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        pytest.skip("no gcc")
     fields = [(name, field) for name, struct in STRUCTS.items() for field, *_ in struct._fields_]
     fields = [(name, field) for name, field in fields if not field.startswith("_")]
     prints = "".join(f'printf("%zu\\n", offsetof({name}, {field}));' for name, field in fields)
     source = f'#include <stddef.h>\n#include <stdio.h>\n#include "nvbufsurface.h"\nint main(void){{{prints}return 0;}}'
     (tmp_path / "offsets.c").write_text(source)
     here = Path(fake_nvmm.__file__).parent
-    subprocess.run([gcc, f"-I{here}", "-o", tmp_path / "offsets", tmp_path / "offsets.c"], check=True, timeout=60)
+    subprocess.run(
+        [compiled.compiler(), f"-I{here}", "-o", tmp_path / "offsets", tmp_path / "offsets.c"], check=True, timeout=60
+    )
     said = subprocess.run([tmp_path / "offsets"], capture_output=True, text=True, check=True, timeout=10).stdout.split()
     ours = [str(getattr(STRUCTS[name], field).offset) for name, field in fields]
     assert dict(zip(fields, ours, strict=True)) == dict(zip(fields, said, strict=True))

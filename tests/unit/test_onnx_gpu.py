@@ -13,7 +13,7 @@ import pytest
 from edge import model
 from edge.errors import InferenceError
 from edge.infer import onnx
-from edge.types import Model
+from edge.types import Copies, Model
 from tests.support import fake_ort, models
 from tests.support.fake_cuda import FakeCuda
 from tests.support.frames import DeviceImage, green, polyp_logit
@@ -45,30 +45,26 @@ def backend(runtime: type[fake_ort.Session], config: onnx.Config, loaded: Model)
     opened.close()
 
 
-def counts(backend: onnx.OnnxGpuBackend) -> tuple[int, int, int]:
-    return backend.host_copies, backend.h2d_copies, backend.device_copies
-
-
 def test_a_frame_on_the_device_is_read_where_it_lies(backend: onnx.OnnxGpuBackend) -> None:
-    before = counts(backend)
+    before = backend.copies
     image = DeviceImage(green(200))
     assert np.allclose(backend.infer(image)["polyp"], polyp_logit(200))
-    assert counts(backend) == before
+    assert backend.copies == before
     image.close()
 
 
 def test_rows_that_lie_apart_are_packed_before_it_reads(backend: onnx.OnnxGpuBackend) -> None:
-    host, h2d, _ = counts(backend)
+    before = backend.copies
     image = DeviceImage(green(120), pitch=SIZE * 4 + 32)
     assert np.allclose(backend.infer(image)["polyp"], polyp_logit(120))
-    assert counts(backend) == (host, h2d, 1)
+    assert backend.copies == before + Copies(device=1)
     image.close()
 
 
 def test_a_host_frame_is_sent_once_and_counted(backend: onnx.OnnxGpuBackend) -> None:
-    host, h2d, device = counts(backend)
+    before = backend.copies
     assert np.allclose(backend.infer(green(90))["polyp"], polyp_logit(90))
-    assert counts(backend) == (host, h2d + 1, device)
+    assert backend.copies == before + Copies(h2d=1)
 
 
 def test_the_providers_work_on_our_stream_and_never_fall_back(

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import OutboxBrokenError, OutboxFullError
+from edge.messages import AlertCleared, Message, ProcedureStarted, SignalChanged
 from edge.outbox import MIN_BYTES, Outbox, OutboxReader
 from edge.outbox_lock import turn
-from edge.types import AlertCleared, Message, ProcedureStarted, SignalChanged, SignalState
+from edge.types import SignalState
 from tests.support.delivery import alert
 
 DEVICE = "box-1"

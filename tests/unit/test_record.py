@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from edge.capture.stills import Stills, mask_svg
 from edge.errors import CaptureError
+from edge.messages import Alert, Event, FindingEnded, LandmarkReached, Priority
 from edge.record.config import RecordConfig
 from edge.record.recorder import Recorder, in_still
 from edge.record.spool import Job, Spool
-from edge.types import Alert, Event, Field, FindingEnded, Gap, LandmarkReached, Priority, SignalState, Still
+from edge.types import Field, Gap, SignalState, Still
 
 S = 1_000_000_000
 FIELD = Field(x=100, y=50, width=400, height=300, outline=((100, 50), (500, 50), (500, 350), (100, 350)))

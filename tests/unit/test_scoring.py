@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edge.cli.scoring import KnownClip, Scene, score
+from edge.messages import Alert, Priority
 from edge.phantom import Header, PolypTruth, Script, Truth
-from edge.types import Alert, Box, Detection, Findings, Priority, View
+from edge.types import Box, Detection, Findings, View
 
 FRAME_NS = 40_000_000
 SCRIPT = Script(seed=1, fps=25, seconds=4, width=640, height=512)

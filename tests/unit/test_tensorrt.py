@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,8 +16,9 @@ from edge.infer import engine_store, tensorrt
 from edge.infer.trt_build import Progress
 from edge.memory import gpu
 from edge.memory.host import HostImage
-from edge.types import Model
+from edge.types import Copies, Model
 from tests.support import fake_tensorrt, models
+from tests.support.engines import build
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_tensorrt import Fake
 from tests.support.frames import DeviceImage, green, polyp_logit
@@ -35,24 +36,6 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture
 def config(tmp_path: Path) -> tensorrt.Config:
     return tensorrt.Config(cache_dir=str(tmp_path / "engines"))
-
-
-def go_on(_: Progress) -> bool:
-    return True
-
-
-def build(config: tensorrt.Config, loaded: Model, progress: Callable[[Progress], bool] = go_on) -> bytes:
-    """An engine, built and put into the store, as `endoedge model build` does. The plan."""
-    device = tensorrt.open_device(config)
-    try:
-        store, key = tensorrt.store(config), tensorrt.key(device, loaded)
-        store.require_room(1 << 20)
-        built = tensorrt.build(config, loaded, store.timing_cache(key), progress)
-        store.put_timing_cache(key, built.timing_cache)
-        store.put(key, built.plan, build_s=built.seconds, golden_sha256=loaded.manifest.golden.sha256)
-        return built.plan
-    finally:
-        device.close()
 
 
 @pytest.fixture
@@ -73,7 +56,7 @@ def test_a_frame_on_the_device_is_read_where_it_lies(backend: tensorrt.TensorRTB
     outputs = backend.infer(image)
     assert np.allclose(outputs["polyp"], polyp_logit(200))
     assert trt.seen.executions[-1] == image.pointer
-    assert (backend.host_copies, backend.h2d_copies, backend.device_copies) == (0, 0, 0)
+    assert backend.copies == Copies()
     for copy in ("cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemcpy2DAsync"):
         assert trt.cuda.calls(copy) == 0
     image.close()
@@ -82,19 +65,19 @@ def test_a_frame_on_the_device_is_read_where_it_lies(backend: tensorrt.TensorRTB
 def test_rows_that_lie_apart_are_packed_on_the_device_and_counted(backend: tensorrt.TensorRTBackend) -> None:
     image = DeviceImage(green(120), pitch=SIZE * 4 + 96)
     assert np.allclose(backend.infer(image)["polyp"], polyp_logit(120))
-    assert (backend.host_copies, backend.h2d_copies, backend.device_copies) == (0, 0, 1)
+    assert backend.copies == Copies(device=1)
     image.close()
 
 
-@pytest.mark.parametrize(("integrated", "counted"), [(True, (1, 0, 0)), (False, (0, 1, 0))])
+@pytest.mark.parametrize(("integrated", "counted"), [(True, Copies(host=1)), (False, Copies(h2d=1))])
 def test_a_host_frame_is_copied_once_and_counted(
-    integrated: bool, counted: tuple[int, int, int], trt: Fake, config: tensorrt.Config, loaded: Model
+    integrated: bool, counted: Copies, trt: Fake, config: tensorrt.Config, loaded: Model
 ) -> None:
     trt.cuda.integrated(integrated)
     build(config, loaded)
     backend = tensorrt.open(config, loaded)
     assert np.allclose(backend.infer(green(90))["polyp"], polyp_logit(90))
-    assert (backend.host_copies, backend.h2d_copies, backend.device_copies) == counted
+    assert backend.copies == counted
     backend.close()
 
 
@@ -103,7 +86,7 @@ def test_padded_host_rows_arrive_as_they_should(backend: tensorrt.TensorRTBacken
     wide[:, :SIZE] = green(60)
     outputs = backend.infer(HostImage(wide.ctypes.data, SIZE, SIZE, (SIZE + 8) * 4))
     assert np.allclose(outputs["polyp"], polyp_logit(60))
-    assert (backend.host_copies, backend.h2d_copies) == (1, 1)
+    assert backend.copies == Copies(host=1, h2d=1)
 
 
 def test_a_frame_that_is_still_written_is_waited_for(backend: tensorrt.TensorRTBackend) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge import status, timing
-from edge.types import SourceStats
+from edge.types import Copies, SourceStats
 
 
 def test_laps_and_waiting_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_rss_is_that_of_the_process() -> None:
 class Reader:
     """A backend, as far as its counters go."""
 
-    host_copies, h2d_copies, device_copies = 20, 5, 10
+    copies = Copies(host=20, h2d=5, device=10)
 
 
 def test_copies_are_told_for_each_frame_that_was_handed_out() -> None:

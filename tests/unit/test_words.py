@@ -13,23 +13,21 @@ from edge.cli.run import Reporter
 from edge.cli.words import say
 from edge.infer import null
 from edge.ledger import Ledger
-from edge.status import CoreStatus
-from edge.timing import Stages
-from edge.types import (
+from edge.messages import (
     Alert,
-    Classification,
     EffortChanged,
+    EngineChanged,
     Event,
-    Findings,
     Judged,
     LandmarkReached,
     Priority,
     ProcedureEnded,
     ProcedureStarted,
-    SourceStats,
-    View,
     ViewChanged,
 )
+from edge.status import CoreStatus
+from edge.timing import Stages
+from edge.types import Classification, Findings, SourceStats, View
 from tests.support import models
 
 CAECUM = LandmarkReached(
@@ -68,6 +66,14 @@ def judged(label: str, **shares: float) -> Judged:
         (
             EffortChanged(effort="half", previous="regions", reason="cpu hot", captured_ns=1, media_ns=1),
             "effort half, was regions: cpu hot",
+        ),
+        (
+            EngineChanged(state="building", detail="Building the engine", share=0.4, captured_ns=1, media_ns=1),
+            "engine building: Building the engine 40%",
+        ),
+        (
+            EngineChanged(state="failed", detail="no room", captured_ns=1, media_ns=1),
+            "engine failed: no room",
         ),
         (
             ProcedureEnded(procedure="p", captured_ns=1, media_ns=1, duration_ns=1, findings=2),

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.support import wheels
+from tests.support import compiled, wheels
 
+LIBRARY = "libcuda.so.1"
 SOURCE = Path(__file__).with_name("libcuda.c")
 BINDINGS = "cuda-bindings==13.*"
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p))
@@ -58,6 +58,14 @@ class FakeCuda:
         """Where the host finds what lies at a device address; 0 when it is none."""
         return int(self._library.fake_memory(address) or 0)
 
+    def picture(self, image: Any) -> np.ndarray:
+        """A copy of what a GPU's reader would find: (H, W, 4) uint8."""
+        interface = image.__cuda_array_interface__
+        (height, width, depth), (pitch, *_) = interface["shape"], interface["strides"]
+        block = (ctypes.c_uint8 * (pitch * height)).from_address(self.memory(interface["data"][0]))
+        rows = np.frombuffer(block, np.uint8).reshape(height, pitch)[:, : width * depth]
+        return np.array(rows.reshape(height, width, depth))
+
     def address(self, memory: int) -> int:
         """The device address of memory that a test made: as a capture card's buffer would have one."""
         return int(self._library.fake_address(memory))
@@ -93,28 +101,14 @@ def bindings() -> None:
     wheels.importable(BINDINGS, "cuda.bindings", "cuda-pathfinder")
 
 
-def build(folder: Path) -> Path:
-    """Compile it as `folder/libcuda.so.1`. Skips the test when there is no compiler."""
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        pytest.skip("no gcc to compile the fake driver with")
-    library = folder / "libcuda.so.1"
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1"]
-    subprocess.run([gcc, *flags, "-o", str(library), str(SOURCE), "-ldl"], check=True, timeout=60)
-    return library
-
-
 @functools.cache
 def _loaded() -> FakeCuda | str:
     """The one driver of this process, or why there is none."""
-    try:
-        ctypes.CDLL("libcuda.so.1", os.RTLD_NOLOAD | os.RTLD_NOW)
-        return "a real libcuda.so.1 is loaded in this process"
-    except OSError:
-        pass
+    if compiled.is_loaded(LIBRARY):
+        return f"a real {LIBRARY} is loaded in this process"
     bindings()
     with tempfile.TemporaryDirectory() as folder:
-        return FakeCuda(ctypes.CDLL(str(build(Path(folder)))))
+        return FakeCuda(ctypes.CDLL(str(compiled.shared(Path(folder) / LIBRARY, SOURCE))))
 
 
 def started() -> Iterator[FakeCuda]:

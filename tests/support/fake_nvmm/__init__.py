@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge.memory import nvmm
+from tests.support import compiled
 
 HERE = Path(__file__).parent
 _P = ctypes.c_void_p
@@ -77,26 +75,13 @@ def pixels(surface: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return padded[:, : params.width * depth].reshape(params.height, params.width, depth)
 
 
-def build(folder: Path) -> Path:
-    """Compile it. Skips the test when there is no compiler."""
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        pytest.skip("no gcc to compile the fake libnvbufsurface with")
-    library = folder / nvmm.LIBRARY
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{nvmm.LIBRARY}"]
-    subprocess.run([gcc, *flags, "-o", str(library), str(HERE / "libnvbufsurface.c")], check=True, timeout=60)
-    return library
-
-
 @functools.cache
 def _loaded() -> FakeSurfaces | str:
-    try:
-        ctypes.CDLL(nvmm.LIBRARY, os.RTLD_NOLOAD | os.RTLD_NOW)
+    if compiled.is_loaded(nvmm.LIBRARY):
         return f"a real {nvmm.LIBRARY} is loaded in this process"
-    except OSError:
-        pass
     with tempfile.TemporaryDirectory() as folder:
-        return FakeSurfaces(ctypes.CDLL(str(build(Path(folder)))))
+        library = compiled.shared(Path(folder) / nvmm.LIBRARY, HERE / "libnvbufsurface.c")
+        return FakeSurfaces(ctypes.CDLL(str(library)))
 
 
 def started() -> Iterator[FakeSurfaces]:

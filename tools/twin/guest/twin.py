@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edge.messages import SignalChanged
 from edge.status import CoreStatus
-from edge.types import SignalChanged, SignalState
+from edge.types import SignalState
 from tools.twin.guest import box
 from tools.twin.guest.box import CORE, UPLINK, Facts
 from tools.twin.guest.vivid import HD, MOVING, Hdmi

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edge import status
+from edge.messages import Message, SignalChanged
 from edge.status import CoreStatus
-from edge.types import Message, SignalChanged, SignalState
+from edge.types import SignalState
 from edge.uplink.config import UplinkConfig
 from edge.uplink.consumer import Consumer, listening
 
