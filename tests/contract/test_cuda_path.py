@@ -43,9 +43,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         pytest.skip(f"this GStreamer ({gst.version()}) has no {cuda_memory.LIBRARY}")
     fake_cuda.bindings()
     folder, here = tmp_path_factory.mktemp("fakes"), Path(fake_cuda.__file__).parent
-    for source, library in (("gst.c", "libcuda.so.1"), ("cuvid.c", "libnvcuvid.so.1")):
+    for source, library in ((here / "gst.c", "libcuda.so.1"), (ROOT / "tools/gpu_bench/no_cuvid.c", "libnvcuvid.so.1")):
         flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{library}"]
-        subprocess.run([gcc, *flags, "-o", folder / library, here / source, "-ldl"], check=True, timeout=60)
+        subprocess.run([gcc, *flags, "-o", folder / library, source, "-ldl"], check=True, timeout=60)
     return os.environ | {
         "LD_LIBRARY_PATH": str(folder),
         "GST_REGISTRY": str(folder / "registry.bin"),
