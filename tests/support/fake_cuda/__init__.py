@@ -17,9 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from edge.memory import cuda as cuda_memory
+from edge.memory import mapper
 from tests.support import wheels
 
 SOURCE = Path(__file__).with_name("libcuda.c")
+ROOT = Path(__file__).parents[3]
 BINDINGS = "cuda-bindings==13.*"
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p))
 KINDS = ("contexts", "streams", "graphs", "executables", "host", "device", "modules", "resources")
@@ -93,15 +96,27 @@ def bindings() -> None:
     wheels.importable(BINDINGS, "cuda.bindings", "cuda-pathfinder")
 
 
-def build(folder: Path) -> Path:
-    """Compile it as `folder/libcuda.so.1`. Skips the test when there is no compiler."""
+def build(folder: Path, source: Path = SOURCE, name: str = "libcuda.so.1") -> Path:
+    """Compile it as `folder/name`. Skips the test when there is no compiler."""
     gcc = shutil.which("gcc")
     if gcc is None:
         pytest.skip("no gcc to compile the fake driver with")
-    library = folder / "libcuda.so.1"
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1"]
-    subprocess.run([gcc, *flags, "-o", str(library), str(SOURCE), "-ldl"], check=True, timeout=60)
+    library = folder / name
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{name}"]
+    subprocess.run([gcc, *flags, "-o", str(library), str(source), "-ldl"], check=True, timeout=60)
     return library
+
+
+def for_gstreamer(folder: Path) -> dict[str, str]:
+    """The environment of a process whose GStreamer finds the fakes, which are made in `folder`, and a registry that
+    knows them. Skips the test where GStreamer has no CUDA library."""
+    if not mapper.loads(cuda_memory.LIBRARY):
+        pytest.skip(f"this GStreamer has no {cuda_memory.LIBRARY}")
+    bindings()
+    build(folder, SOURCE.with_name("gst.c"))
+    build(folder, ROOT / "tools" / "gpu_bench" / "no_cuvid.c", "libnvcuvid.so.1")
+    libraries = {"LD_LIBRARY_PATH": str(folder), "GST_REGISTRY": str(folder / "registry.bin")}
+    return os.environ | libraries | {"PYTHONPATH": str(ROOT)}
 
 
 @functools.cache
