@@ -45,9 +45,13 @@ class Session:
     cuda: FakeCuda
     missing_libraries = False  # then the real one runs on the CPU, and warns on its standard error
     fault = ""
+    refuses_graphs = False  # as where a layer is not the GPU's
     graphs: dict[str, tuple[object, ...]]  # number → addresses that it was recorded with
 
     def __init__(self, path_or_bytes: bytes, sess_options: Any = None, providers: Any = None) -> None:
+        made = {name: value for entry in providers if not isinstance(entry, str) for name, value in entry[1].items()}
+        if self.refuses_graphs and "enable_cuda_graph" in made:
+            raise RuntimeError("This session cannot use the graph capture feature")
         self._cpu = RealSession(path_or_bytes, sess_options, providers=["CPUExecutionProvider"])
         self.providers = [entry if isinstance(entry, str) else entry[0] for entry in providers]
         self.options = {entry[0]: entry[1] for entry in providers if not isinstance(entry, str)}

@@ -28,6 +28,11 @@ from tools.on_device.report import commit, software
 
 STREAMS = (1, 2, 4, 8, 16)
 DRIVER = Path("/sys/module/nvidia/version")
+HINTS = {  # the first that fits
+    "cudaupload": "GStreamer's nvcodec plugin needs libcuda.so.1 and libnvcuvid.so.1",
+    "cudaconvertscale": "its kernels did not compile; GStreamer 1.22 needs the libnvrtc of CUDA 12 or before,"
+    " named by GST_CUDA_NVRTC_LIBNAME",
+}
 
 
 def main(arguments: Sequence[str] | None = None, module: str = "tools.gpu_bench") -> int:
@@ -66,8 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 def _options(given: argparse.Namespace) -> Options:
     if not Path(given.clip).is_file():
         raise UsageError(f"--clip {given.clip or 'FILE'}: no such file; tools/gpu_bench.sh run takes the pack's own")
-    names = ("clip", "engine", "model", "pipeline", "seconds", "runs")
-    return Options(**{name: getattr(given, name) for name in names})
+    if given.json is not None and not given.json.parent.is_dir():
+        raise UsageError(f"--json {given.json}: there is no folder {given.json.parent}")
+    paths = {name: str(Path(getattr(given, name)).resolve()) for name in ("clip", "model") if getattr(given, name)}
+    pipeline = str(Path(given.pipeline).resolve()) if given.pipeline.endswith(".toml") else given.pipeline
+    return Options(**paths, engine=given.engine, pipeline=pipeline, seconds=given.seconds, runs=given.runs)
 
 
 def check_machine() -> None:
@@ -79,7 +87,10 @@ def check_machine() -> None:
         raise GpuError(f"no NVIDIA GPU: {exc}") from exc
     profile = next(each for each in profiles.all_profiles() if each.name == PROFILE)
     if lacking := profiles.missing(profile):
-        raise UsageError(f"profile {PROFILE} lacks {', '.join(lacking)}: make the pack again, or look at its GStreamer")
+        hint = next(
+            (hint for name, hint in HINTS.items() if name in lacking), "it comes with the pack: make that again"
+        )
+        raise UsageError(f"profile {PROFILE} lacks {', '.join(lacking)}: {hint}")
 
 
 def _child(name: str, options: Options) -> int:

@@ -42,6 +42,7 @@ PACKAGES = (
 )
 NEVER = ("libc6_",)  # the other machine's own: its programs and its driver's libraries run with it
 FPS, SECONDS = 60, 20.0
+OURS = {"archives", "clip.mkv", "no-cuvid", "packed.json", "registry.bin", "requirements.txt", "root", "venv", "wheels"}
 
 
 class Packed(Struct, frozen=True, kw_only=True):
@@ -76,8 +77,8 @@ def _pack(folder: Path, cuda: str) -> None:
     _check_machine()
     if folder.is_relative_to(ROOT):
         raise UsageError(f"{folder} lies in the checkout: name a folder outside it")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "packed.json").exists():
-        raise UsageError(f"{folder} is not empty, and was not packed by this command")
+    if folder.exists() and not {path.name for path in folder.iterdir()} <= OURS:
+        raise UsageError(f"{folder} holds something else: name a folder that is empty, new, or a pack")
     (folder / "packed.json").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     _say("wheels")

@@ -81,7 +81,7 @@ def aims(report: Report) -> list[Aim]:
 def show(console: Console, report: Report) -> None:
     graph = "with CUDA graphs" if not report.no_graph else f"without CUDA graphs ({report.no_graph})"
     console.print(f"{report.gpu['name']}, driver {report.driver}; {report.engine}, {graph}", highlight=False)
-    console.print(_aims(report), _streams(report), _floor(report))
+    console.print(_aims(report), _streams(report), _stages(report), _floor(report))
     for row in report.streams:
         if row.error:
             console.print(f"[red]{row.streams} streams: {row.error}[/red]", highlight=False, soft_wrap=True)
@@ -103,6 +103,15 @@ def _streams(report: Report) -> Table:
         times = [f"{row.worst(name):.3f}" for name in ("p50_ms", "p99_ms", "max_ms")]
         counted = [str(row.total(*names)) for names in (("n",), ("dropped",), ("upload",), AFTER_UPLOAD)]
         table.add_row(str(row.streams), *times, *counted)
+    return table
+
+
+def _stages(report: Report) -> Table:
+    """Where one stream's time goes."""
+    alone = next((row.each[0] for row in report.streams if row.streams == 1 and row.each), {"stages_ms": {}})
+    table = Table("one stream", "p50 ms", "p99 ms")
+    for name, (p50, p99) in alone["stages_ms"].items():
+        table.add_row(name, f"{p50:.3f}", f"{p99:.3f}")
     return table
 
 

@@ -29,6 +29,7 @@ from tools.gpu_bench import READS, Options, open_backend, pipeline_file, release
 
 WARM_S = 3.0  # until clocks are up and every buffer of the pool was seen
 READY = "ready"
+OURS = ("capture", "infer", "heads")  # the stages between a frame and its findings: [p50, p99] of each
 
 
 class Watched:
@@ -83,18 +84,20 @@ def run(options: Options) -> dict[str, Any]:
         sys.stdin.readline()
         settle()
 
-        def loop(seconds: float) -> None:
-            until, judge = time.monotonic() + seconds, Rules(rules, run_id=str(ULID()))
-            parts = watched, backend, watched, judge, Ledger(InMemory), Stages(core.STAGES), watched.report
+        def loop(seconds: float) -> Stages:
+            until, judge, stages = time.monotonic() + seconds, Rules(rules, run_id=str(ULID())), Stages(core.STAGES)
+            parts = watched, backend, watched, judge, Ledger(InMemory), stages, watched.report
             core.run(*parts, stop=lambda: time.monotonic() > until)
             if watched.broken:
                 raise CaptureError(watched.broken)
+            return stages
 
         loop(WARM_S)
         before = counts(watched.stats(), backend)
         watched.taken_ms.clear()
-        loop(options.seconds)
-        return measured(watched.taken_ms, before, counts(watched.stats(), backend), options.seconds)
+        stages = loop(options.seconds)
+        figures = measured(watched.taken_ms, before, counts(watched.stats(), backend), options.seconds)
+        return figures | {"stages_ms": {name: stages.percentiles_ms(name) for name in OURS}}
 
 
 def counts(source: SourceStats, backend: Backend) -> dict[str, int]:
