@@ -50,7 +50,7 @@ if [ "$(cat "$folder/venv/endoedge-packed" 2>/dev/null)" != "$wanted" ]; then
   rm -rf "$folder/venv"
   "$root/usr/bin/python3.11" -m venv --without-pip --system-site-packages "$folder/venv"
   pip=$(echo "$folder"/wheels/pip-*.whl)
-  "$folder/venv/bin/python" "$pip/pip" install -q --no-index --find-links "$folder/wheels" -r "$folder/requirements.txt"
+  "$folder/venv/bin/python" "$pip/pip" install -q --isolated --no-index --find-links "$folder/wheels" -r "$folder/requirements.txt"
   echo "$wanted" >"$folder/venv/endoedge-packed"
 fi
 export LD_LIBRARY_PATH="$(printf '%s:' "$site"/nvidia/*/lib)$LD_LIBRARY_PATH"

@@ -54,6 +54,8 @@ def precision(config: Config) -> Precision:
 
 def open(config: Config, model: Model) -> OnnxBackend:
     """Raises InferenceError when the file is no ONNX, its tensors are not those of its manifest, or no GPU is there."""
+    if config.cuda_graph and config.provider != "cuda":
+        raise InferenceError(f'infer.cuda_graph needs infer.provider = "cuda", it is {config.provider!r}')
     return OnnxBackend(config, model) if config.provider == "cpu" else OnnxGpuBackend(config, model)
 
 
@@ -162,8 +164,6 @@ class OnnxGpuBackend(OnnxBackend):
         self._closers = ExitStack()
         self._index = config.device
         self._graphs = _Graphs() if config.cuda_graph else None
-        if config.cuda_graph and config.provider != "cuda":
-            raise InferenceError('infer.cuda_graph needs provider = "cuda"')
         with ExitStack() as undo:
             undo.callback(self.close)
             super().__init__(config, model)

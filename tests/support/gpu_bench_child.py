@@ -1,5 +1,5 @@
 """`tools.gpu_bench`, parent or child, over the fakes: a driver in C, GStreamer's real CUDA memory, ONNX Runtime on the
-processor fed from device addresses. `test_gpu_bench.py` starts it; its children are started as itself.
+processor fed from device addresses. `test_gpu_bench_path.py` starts it; its children are started as itself.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 onnx = pytest.importorskip("onnx")
 
@@ -22,9 +24,15 @@ from tools.gpu_bench.report import Report, Row  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 GPU = {"compute_capability": [9, 0], "multiprocessors": 100, "clock_hz": 10**9, "copy_bytes_s": 1e12, "name": "a GPU"}
-STREAM = {"p50_ms": 0.5, "p99_ms": 0.9, "max_ms": 1.0, "n": 600, "dropped": 0, "upload": 600} | dict.fromkeys(
-    report.AFTER_UPLOAD, 0
-)
+STREAM = {
+    "p50_ms": 0.5,
+    "p99_ms": 0.9,
+    "max_ms": 1.0,
+    "n": 600,
+    "dropped": 0,
+    "upload": 600,
+    "fed_fps": 60.0,
+} | dict.fromkeys(report.AFTER_UPLOAD, 0)
 
 
 def built(**changes: Any) -> Report:
@@ -36,7 +44,6 @@ def built(**changes: Any) -> Report:
         driver="",
         engine="",
         no_graph="",
-        feed_fps=60,
         model={},
         gpu=GPU,
         interface={"a reader": {"same": 60, "n": 60}},
@@ -80,6 +87,18 @@ def test_without_a_single_stream_its_aims_are_not_measured() -> None:
     assert len(missed(two)) == 2
 
 
+def test_the_table_shows_aims_stages_and_why_a_run_failed() -> None:
+    alone = STREAM | {"stages_ms": {"capture": [0.1, 0.2], "infer": [0.3, 0.6], "heads": [0.05, 0.1]}}
+    rows = [Row(streams=1, each=[alone | {"host": 2}]), Row(streams=16, error="path: ended with code -9")]
+    gpu = GPU | {"multiprocessors": 132}
+    console = Console(record=True, width=140, file=io.StringIO())
+    report.show(console, built(streams=rows, gpu=gpu, no_graph="refused"))
+    said = console.export_text()
+    for words in ("without CUDA graphs (refused)", "60.0", "infer", "0.600", "not met", "unknown", "1000 GB/s copied"):
+        assert words in said
+    assert "16 streams: path: ended with code -9" in said
+
+
 def test_several_streams_show_their_slowest_and_count_together() -> None:
     row = Row(streams=2, each=[STREAM, STREAM | {"p99_ms": 2.5, "d2h": 3, "host": 1}])
     assert (row.worst("p99_ms"), row.total("n"), row.total(*report.AFTER_UPLOAD)) == (2.5, 1200, 4)
@@ -115,8 +134,8 @@ def test_a_rate_that_nobody_says_is_no_bound(silent: dict[str, Any]) -> None:
 
 def test_counters_are_those_of_the_measured_time_alone() -> None:
     before = dict.fromkeys(("frames", "dropped", "upload", *report.AFTER_UPLOAD), 5)
-    found = path.measured([1.0, 2.0, 3.0], before, before | {"frames": 8, "host": 6}, 2.0)
-    assert (found["frames"], found["host"], found["h2d"], found["n"], found["fps"]) == (3, 1, 0, 3, 1.5)
+    found = path.measured([1.0, 2.0, 3.0], before, before | {"frames": 8, "dropped": 7, "host": 6}, 2.0)
+    assert (found["frames"], found["host"], found["h2d"], found["n"], found["fed_fps"]) == (3, 1, 0, 3, 2.5)
     assert (found["p50_ms"], found["max_ms"]) == (2.0, 3.0)
 
 

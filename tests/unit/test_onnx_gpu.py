@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -138,9 +139,10 @@ def test_each_address_has_a_graph_of_its_own(
         image.close()
 
 
-def test_graphs_are_refused_where_they_would_be_ignored(loaded: Model, cuda: FakeCuda) -> None:
-    with pytest.raises(InferenceError, match='cuda_graph needs provider = "cuda"'):
-        onnx.open(onnx.Config(provider="tensorrt", cuda_graph=True), loaded)
+@pytest.mark.parametrize("provider", ["cpu", "tensorrt"])
+def test_graphs_are_refused_where_they_would_be_ignored(provider: Any, loaded: Model) -> None:
+    with pytest.raises(InferenceError, match=f'needs infer.provider = "cuda", it is {provider!r}'):
+        onnx.open(onnx.Config(provider=provider, cuda_graph=True), loaded)
 
 
 @pytest.mark.parametrize("method", ["bind_input", "bind_output", "clear_binding_inputs", "clear_binding_outputs"])

@@ -118,7 +118,6 @@ def _all(options: Options, loaded: Model, streams: Sequence[int], target: Path |
         driver=DRIVER.read_text(encoding="ascii").strip() if DRIVER.exists() else "unknown",
         engine=f"{options.engine}, {loaded.precision}",
         no_graph=no_graph,
-        feed_fps=FPS,
         interface=interface,
         floor=floor.of(loaded.content, engine["gpu"]),
         streams=rows,

@@ -33,7 +33,7 @@ WHEELS = {
 ALWAYS = ("nvidia-cuda-nvrtc-cu12", "onnx", "pip")
 PACKAGES = (
     "python3.11",
-    "python3-gi",
+    "python3-gst-1.0",
     "gir1.2-gst-plugins-base-1.0",
     "gstreamer1.0-plugins-base",
     "gstreamer1.0-plugins-good",

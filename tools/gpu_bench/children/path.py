@@ -121,4 +121,5 @@ def measured(
         raise CaptureError(f"no frame within {seconds:.0f} s")
     p50, p99 = np.percentile(taken_ms, [50, 99])
     figures = {"p50_ms": float(p50), "p99_ms": float(p99), "max_ms": max(taken_ms), "n": len(taken_ms)}
-    return {**figures, "fps": len(taken_ms) / seconds, **{name: after[name] - before[name] for name in after}}
+    counted = {name: after[name] - before[name] for name in after}
+    return {**figures, **counted, "fed_fps": (counted["frames"] + counted["dropped"]) / seconds}
