@@ -58,4 +58,6 @@ if ! "$folder/venv/bin/python" -c 'import ctypes; ctypes.CDLL("libnvcuvid.so.1")
   export LD_LIBRARY_PATH="$LD_LIBRARY_PATH:$folder/no-cuvid"
 fi
 rm -f "$GST_REGISTRY_1_0"  # it remembers which elements there were, and they come and go with the driver
+# Listed once, here: plugins that nobody needs complain of libraries of their own.
+"$folder/venv/bin/python" -c 'from edge.capture import gst; gst.init()' >/dev/null 2>&1 || true
 exec "$folder/venv/bin/python" -m tools.gpu_bench --clip "$folder/clip.mkv" "$@"

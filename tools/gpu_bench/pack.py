@@ -80,6 +80,7 @@ def _pack(folder: Path, cuda: str) -> None:
     if folder.exists() and not {path.name for path in folder.iterdir()} <= OURS:
         raise UsageError(f"{folder} holds something else: name a folder that is empty, new, or a pack")
     (folder / "packed.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "venv", ignore_errors=True)  # a run's, of other wheels
     folder.mkdir(parents=True, exist_ok=True)
     _say("wheels")
     wheels = fetch_wheels(requirements(cuda), folder)
