@@ -43,7 +43,7 @@ export PIP_CONFIG_FILE=/dev/null PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1
 export PYTHONPATH=$here
 unset PYTHONHOME
 
-wanted=$(sha256sum "$folder/packed.json" | cut -c1-16)
+wanted="$(sha256sum "$folder/packed.json" | cut -c1-16) $folder"  # a venv does not survive a move
 if [ "$(cat "$folder/venv/endoedge-packed" 2>/dev/null)" != "$wanted" ]; then
   [ -w "$folder" ] || missing "$folder cannot be written to: its Python packages are unpacked there"
   echo "gpu_bench: unpacking Python packages (no network is used)" >&2
