@@ -25,6 +25,7 @@ if [ "${1:-}" = --from ]; then
 fi
 [ -f "$folder/packed.json" ] || missing "$folder holds no finished pack: tools/gpu_bench.sh pack makes one where there is a network"
 folder=$(cd "$folder" && pwd)
+[ -w "$folder" ] || missing "$folder cannot be written to: its Python packages are unpacked there"
 [ "$(uname -m)" = x86_64 ] || missing "packs are for x86-64, this is $(uname -m)"
 libc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2)
 [ "$(printf '2.36\n%s\n' "${libc:-0}" | sort -V | head -1)" = 2.36 ] || missing "needs a C library of 2.36 or newer (Debian 12, Ubuntu 24.04), this is ${libc:-another}"
@@ -45,7 +46,6 @@ unset PYTHONHOME
 
 wanted="$(sha256sum "$folder/packed.json" | cut -c1-16) $folder"  # a venv does not survive a move
 if [ "$(cat "$folder/venv/endoedge-packed" 2>/dev/null)" != "$wanted" ]; then
-  [ -w "$folder" ] || missing "$folder cannot be written to: its Python packages are unpacked there"
   echo "gpu_bench: unpacking Python packages (no network is used)" >&2
   rm -rf "$folder/venv"
   "$root/usr/bin/python3.11" -m venv --without-pip --system-site-packages "$folder/venv"

@@ -13,10 +13,10 @@ from edge import model, paths
 from edge.cli import assemble
 from edge.infer import onnx
 from edge.types import DEVICE, Backend, Memory, Model, Struct
+from tools.on_device import site
 
 ROOT = Path(__file__).parents[2]
 PROFILE = "x86-cuda"
-ENGINES = Path.home() / ".cache" / "endoedge" / "engines"  # TensorRT's, where it is at hand
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ def open_backend(options: Options, loaded: Model) -> Backend:
         return onnx.open(onnx.Config(provider="cuda", cuda_graph=options.cuda_graph), loaded)
     from edge.infer import tensorrt
 
-    return tensorrt.open(tensorrt.Config(cache_dir=str(ENGINES)), loaded)
+    return tensorrt.open(tensorrt.Config(cache_dir=str(site.ENGINES)), loaded)
 
 
 READS: tuple[Memory, ...] = DEVICE  # what both engines take frames from

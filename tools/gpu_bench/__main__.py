@@ -73,9 +73,19 @@ def _options(given: argparse.Namespace) -> Options:
         raise UsageError(f"--clip {given.clip or 'FILE'}: no such file; tools/gpu_bench.sh run takes the pack's own")
     if given.json is not None and not given.json.parent.is_dir():
         raise UsageError(f"--json {given.json}: there is no folder {given.json.parent}")
-    paths = {name: str(Path(getattr(given, name)).resolve()) for name in ("clip", "model") if getattr(given, name)}
-    pipeline = str(Path(given.pipeline).resolve()) if given.pipeline.endswith(".toml") else given.pipeline
-    return Options(**paths, engine=given.engine, pipeline=pipeline, seconds=given.seconds, runs=given.runs)
+    return Options(
+        clip=_absolute(given.clip),
+        engine=given.engine,
+        model=_absolute(given.model),
+        pipeline=_absolute(given.pipeline) if given.pipeline.endswith(".toml") else given.pipeline,
+        seconds=given.seconds,
+        runs=given.runs,
+    )
+
+
+def _absolute(path: str) -> str:
+    """Children work elsewhere."""
+    return str(Path(path).resolve()) if path else ""
 
 
 def check_machine() -> None:

@@ -108,7 +108,9 @@ def _streams(report: Report) -> Table:
 
 def _stages(report: Report) -> Table:
     """Where one stream's time goes."""
-    alone = next((row.each[0] for row in report.streams if row.streams == 1 and row.each), {"stages_ms": {}})
+    alone: dict[str, Any] = next(
+        (row.each[0] for row in report.streams if row.streams == 1 and row.each), {"stages_ms": {}}
+    )
     table = Table("one stream", "p50 ms", "p99 ms")
     for name, (p50, p99) in alone["stages_ms"].items():
         table.add_row(name, f"{p50:.3f}", f"{p99:.3f}")

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ulid import ULID
@@ -86,8 +86,8 @@ def run(options: Options) -> dict[str, Any]:
 
         def loop(seconds: float) -> Stages:
             until, judge, stages = time.monotonic() + seconds, Rules(rules, run_id=str(ULID())), Stages(core.STAGES)
-            parts = watched, backend, watched, judge, Ledger(InMemory), stages, watched.report
-            core.run(*parts, stop=lambda: time.monotonic() > until)
+            asked, ledger = cast(Heads, watched), Ledger(InMemory)
+            core.run(watched, backend, asked, judge, ledger, stages, watched.report, lambda: time.monotonic() > until)
             if watched.broken:
                 raise CaptureError(watched.broken)
             return stages
