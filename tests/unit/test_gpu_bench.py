@@ -17,8 +17,10 @@ onnx = pytest.importorskip("onnx")
 
 from edge.errors import InferenceError, UsageError  # noqa: E402
 from tests.support import models  # noqa: E402
+from tests.support.fake_cuda import FakeCuda  # noqa: E402
 from tests.support.fake_tensorrt import Fake  # noqa: E402
 from tools.gpu_bench import Options, floor, open_backend, pack, processes, released, report  # noqa: E402
+from tools.gpu_bench import __main__ as command  # noqa: E402
 from tools.gpu_bench.children import path  # noqa: E402
 from tools.gpu_bench.processes import ChildError, Runner  # noqa: E402
 from tools.gpu_bench.report import Report, Row  # noqa: E402
@@ -223,11 +225,28 @@ def test_a_machine_without_a_gpu_says_so(tmp_path: Path) -> None:
     if subprocess.run(loads, capture_output=True, check=False).returncode == 0:
         pytest.skip("a libcuda.so.1 is here")
     model = models.build(tmp_path / "model")
-    command = [sys.executable, "-m", "tools.gpu_bench", "--clip", __file__, "--model", str(model)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    line = [sys.executable, "-m", "tools.gpu_bench", "--clip", __file__, "--model", str(model)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
     assert done.returncode == 1
     assert done.stderr.startswith("gpu_bench: no NVIDIA GPU: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_pack_for_another_driver_is_refused(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake driver is of CUDA 12.6."""
+    monkeypatch.setattr(command, "carried_cuda", lambda: 13)
+    with pytest.raises(UsageError, match=r"of CUDA 12, the pack of CUDA 13: .* pack --cuda 12"):
+        command.check_machine()
+
+
+@pytest.mark.parametrize(("lacking", "hint"), [("cudaupload", "libnvcuvid"), ("cudaconvertscale", "GST_CUDA_NVRTC")])
+def test_a_missing_element_comes_with_a_hint(
+    lacking: str, hint: str, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "carried_cuda", lambda: 12)
+    monkeypatch.setattr(command.profiles, "missing", lambda profile: [lacking])
+    with pytest.raises(UsageError, match=f"x86-cuda lacks {lacking}: .*{hint}"):
+        command.check_machine()
 
 
 @pytest.mark.parametrize(

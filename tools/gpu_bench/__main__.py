@@ -7,8 +7,9 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tools.on_device.report import commit, software
 
 STREAMS = (1, 2, 4, 8, 16)
 DRIVER = Path("/sys/module/nvidia/version")
+RUNTIMES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12")
 HINTS = {  # the first that fits
     "cudaupload": "GStreamer's nvcodec plugin needs libcuda.so.1 and libnvcuvid.so.1",
     "cudaconvertscale": "its kernels did not compile; GStreamer 1.22 needs the libnvrtc of CUDA 12 or before,"
@@ -89,18 +91,31 @@ def _absolute(path: str) -> str:
 
 
 def check_machine() -> None:
-    """Raises GpuError: no GPU. UsageError: something of GStreamer's or CUDA's is missing."""
+    """Raises GpuError: no GPU. UsageError: the pack is not for its driver, or something of GStreamer's is missing."""
     try:
         with closing(gpu.Device.open()):
-            pass
+            had = int(gpu.call("cuDriverGetVersion")) // 1000
     except GpuError as exc:
         raise GpuError(f"no NVIDIA GPU: {exc}") from exc
+    if had < (wanted := carried_cuda()):
+        raise UsageError(
+            f"the driver is of CUDA {had}, the pack of CUDA {wanted}:"
+            f" a newer driver, or tools/gpu_bench.sh pack --cuda {had}"
+        )
     profile = next(each for each in profiles.all_profiles() if each.name == PROFILE)
     if lacking := profiles.missing(profile):
         hint = next(
             (hint for name, hint in HINTS.items() if name in lacking), "it comes with the pack: make that again"
         )
         raise UsageError(f"profile {PROFILE} lacks {', '.join(lacking)}: {hint}")
+
+
+def carried_cuda() -> int:
+    """The generation of the CUDA libraries that are installed with ONNX Runtime; 0 where none are."""
+    for name in RUNTIMES:
+        with suppress(metadata.PackageNotFoundError):
+            return int(metadata.version(name).partition(".")[0])
+    return 0
 
 
 def _child(name: str, options: Options) -> int:
