@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import onnx
 
@@ -45,3 +46,25 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         if all(side.HasField("dim_value") for side in sides):
             shapes[value.name] = tuple(int(side.dim_value) for side in sides)
     return shapes
+
+
+class Traffic(NamedTuple):
+    """Bytes of memory that one run moves. `least`: weights, inputs and outputs once each, as if all between stayed on
+    the chip. `unfused`: every node reads its inputs from memory and writes its outputs there."""
+
+    least: int
+    unfused: int
+
+
+def traffic(model: onnx.ModelProto) -> Traffic:
+    """Of an FP32 file. Tensors whose shape is not known before the run (they are few and small) are not counted."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    kinds = {i.name: i.data_type for i in graph.initializer}
+    kinds |= {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)}
+    sizes = {
+        name: math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(kinds[name]).itemsize
+        for name, shape in _shapes(model).items()
+    }
+    ends = {value.name for value in (*graph.initializer, *graph.input, *graph.output)}
+    moved = (name for node in graph.node for name in (*node.input, *node.output))
+    return Traffic(sum(sizes[name] for name in ends), sum(sizes.get(name, 0) for name in moved))

@@ -62,7 +62,7 @@ def mean_colour(picture: Rgb) -> npt.NDArray[np.float64]:
 
 def grey_world(picture: Rgb) -> Rgb:
     mean = mean_colour(picture)
-    return np.clip(picture * (mean.mean() / mean), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture * (mean.mean() / mean), 0, 255), np.uint8)
 
 
 def towards(target: npt.NDArray[np.float64]) -> Recolour:
@@ -105,7 +105,7 @@ def training_colour(sources: Sequence[tuple[str, Path]]) -> npt.NDArray[np.float
     for layout, folder in sources:
         entries = [entry for entry in datasets.scan(layout, folder) if entry.split == "train"][:LENDERS]
         if entries:
-            return np.mean([mean_colour(datasets.load(entry, folder).picture) for entry in entries], axis=0)
+            return np.asarray(np.mean([mean_colour(datasets.load(entry, folder).picture) for entry in entries], axis=0))
     return None
 
 

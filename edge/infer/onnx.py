@@ -27,6 +27,7 @@ from edge.types import DEVICE, HOST, Copies, Memory, Model, Precision, TensorSpe
 log = logging.getLogger(__name__)
 
 WARM_UP_RUNS = 3
+GRAPHS = 16  # the capture's pool has 8 buffers; twice that, and it was rebuilt in between
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int64)": "int64"}
 
 
@@ -43,6 +44,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     device: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
     cache_dir: str = "/var/lib/endoedge/engines"
+    cuda_graph: bool = False  # with provider = "cuda": the model's work is recorded and replayed; see `_Graphs`
 
 
 def precision(config: Config) -> Precision:
@@ -52,6 +54,8 @@ def precision(config: Config) -> Precision:
 
 def open(config: Config, model: Model) -> OnnxBackend:
     """Raises InferenceError when the file is no ONNX, its tensors are not those of its manifest, or no GPU is there."""
+    if config.cuda_graph and config.provider != "cuda":
+        raise InferenceError(f'infer.cuda_graph needs infer.provider = "cuda", it is {config.provider!r}')
     return OnnxBackend(config, model) if config.provider == "cpu" else OnnxGpuBackend(config, model)
 
 
@@ -73,10 +77,7 @@ class OnnxBackend:
         self._session = self._open_session(config, model)
         self._check_tensors()
         self._binding = self._session.io_binding()
-        self._results: dict[str, npt.NDArray[Any]] = {}
-        for output in self.outputs:
-            array = self._results[output.name] = np.zeros(output.shape, dtype=output.dtype)
-            self._binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self._results = self._bind_outputs()
         for _ in range(WARM_UP_RUNS):
             self.infer(np.zeros(self.input.shape[1:], np.uint8))
 
@@ -100,6 +101,12 @@ class OnnxBackend:
             return ort.InferenceSession(model.content, options, providers=providers)
         except Exception as exc:  # ONNX Runtime raises its own classes straight from Exception
             raise InferenceError(f"{model.path}: ONNX Runtime cannot load it: {_first_line(exc)}") from exc
+
+    def _bind_outputs(self) -> dict[str, npt.NDArray[Any]]:
+        results = {output.name: np.zeros(output.shape, dtype=output.dtype) for output in self.outputs}
+        for name, array in results.items():
+            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return results
 
     def _check_tensors(self) -> None:
         inputs = [_spec(node) for node in self._session.get_inputs()]
@@ -126,10 +133,10 @@ class OnnxBackend:
             pointer = packed.ctypes.data
         return self._run("cpu", 0, pointer)
 
-    def _run(self, device: str, index: int, pointer: int) -> Mapping[str, npt.NDArray[Any]]:
+    def _run(self, device: str, index: int, pointer: int, options: Any = None) -> Mapping[str, npt.NDArray[Any]]:
         self._binding.bind_input(self.input.name, device, index, np.uint8, self.input.shape, pointer)
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, options)
         except Exception as exc:
             raise InferenceError(f"{self._path}: {_first_line(exc)}") from exc
         return self._results
@@ -140,7 +147,8 @@ class OnnxBackend:
 
 
 class OnnxGpuBackend(OnnxBackend):
-    """The same on a GPU, where a frame in its memory is read in place. Copies are those of `Placing`.
+    """The same on a GPU, where a frame in its memory is read in place. Copies are those of `Placing`. Outputs are
+    written into page-locked memory that the host reads in place.
 
     ONNX Runtime works on our stream, so what was put there for the frame comes first. TensorRT's provider builds
     engines of its own when the session is made, for minutes the first time: that is said in the log.
@@ -149,6 +157,7 @@ class OnnxGpuBackend(OnnxBackend):
     def __init__(self, config: Config, model: Model) -> None:
         self._closers = ExitStack()
         self._index = config.device
+        self._graphs = _Graphs() if config.cuda_graph else None
         with ExitStack() as undo:
             undo.callback(self.close)
             super().__init__(config, model)
@@ -165,6 +174,7 @@ class OnnxGpuBackend(OnnxBackend):
             device = keep(closing(gpu.Device.open(config.device)))
             self._stream = keep(closing(gpu.Stream()))
             self._placing = keep(closing(Placing(device, self._stream, self.input, self._path)))
+            self._memory = {each.name: keep(closing(gpu.Mapped(each.shape, each.dtype))) for each in self.outputs}
         except GpuError as exc:
             raise InferenceError(f"GPU {config.device}: {exc}") from exc
         session = self._session_of(_gpu_providers(config, self._stream), config, model)
@@ -175,6 +185,12 @@ class OnnxGpuBackend(OnnxBackend):
         session.disable_fallback()
         return session
 
+    def _bind_outputs(self) -> dict[str, npt.NDArray[Any]]:
+        for name, memory in self._memory.items():
+            kind, shape = memory.array.dtype, memory.array.shape
+            self._binding.bind_output(name, "cuda", self._index, kind, shape, memory.pointer)
+        return {name: memory.array for name, memory in self._memory.items()}
+
     @property
     def copies(self) -> Copies:
         return self._placing.copies
@@ -182,7 +198,9 @@ class OnnxGpuBackend(OnnxBackend):
     def infer(self, image: Any) -> Mapping[str, npt.NDArray[Any]]:
         """See `types.Backend.infer` and `Placing.place`."""
         try:
-            results = self._run("cuda", self._index, self._placing.place(image))
+            pointer = self._placing.place(image)
+            options = self._graphs.options(pointer) if self._graphs else None
+            results = self._run("cuda", self._index, pointer, options)
             self._stream.synchronize()
         except GpuError as exc:
             raise InferenceError(f"{self._path}: {exc}") from exc
@@ -193,10 +211,39 @@ class OnnxGpuBackend(OnnxBackend):
         self._closers.close()
 
 
+class _Graphs:
+    """A CUDA graph for each input address: ONNX Runtime records one when it first meets its number, with the addresses
+    of that moment, and replays it from then on.
+
+    It records in CUDA's global mode, in which no other thread may allocate GPU memory meanwhile: GStreamer's threads
+    must have filled their pools. That is the first frames' risk, so graphs are only made where they are asked for.
+    """
+
+    def __init__(self) -> None:
+        self._by_address: dict[int, Any] = {}
+        self._none = self._numbered(-1)  # this run as it is
+
+    @staticmethod
+    def _numbered(number: int) -> Any:
+        options = ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(number))
+        return options
+
+    def options(self, address: int) -> Any:
+        """ONNX Runtime's `RunOptions` for an input there. It never forgets a graph, so only GRAPHS are made."""
+        if address not in self._by_address:
+            if len(self._by_address) == GRAPHS:
+                return self._none
+            self._by_address[address] = self._numbered(len(self._by_address) + 1)  # 0 is ONNX Runtime's own
+            if len(self._by_address) == GRAPHS:
+                log.warning("%d CUDA graphs are made: frames at other addresses go without one", GRAPHS)
+        return self._by_address[address]
+
+
 def _gpu_providers(config: Config, stream: gpu.Stream) -> list[Any]:
     """What does each layer, best first; what none of them has is the CPU's."""
     common = {"device_id": config.device, "user_compute_stream": str(stream.handle)}
-    cuda = (GPU["cuda"], common)
+    cuda = (GPU["cuda"], {**common, "enable_cuda_graph": "1"} if config.cuda_graph else common)
     if config.provider == "cuda":
         return [cuda, CPU]
     folder = Path(config.cache_dir) / "onnxruntime"

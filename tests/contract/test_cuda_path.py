@@ -4,9 +4,7 @@ mapper and kernel, over a fake driver that counts every byte that crosses. See `
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,12 +13,9 @@ from typing import Any
 
 import pytest
 
-from edge.capture import gst
 from edge.capture.profiles import LOOK_SIZE
-from edge.memory import cuda as cuda_memory
-from tests.support import clips, compiled, fake_cuda
+from tests.support import clips, fake_cuda
 
-ROOT = Path(__file__).parents[2]
 WHOLE_BYTES, FIELD_BYTES = 160 * 128 * 4, 120 * 96 * 4  # the field is cropped before it is uploaded
 FILM_BYTES = 200 * 160 * 4
 GLANCE_BYTES = LOOK_SIZE[0] * LOOK_SIZE[1] * 4
@@ -33,19 +28,7 @@ Said = dict[str, Any]
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """With the fakes first, and a registry of GStreamer's that knows them."""
-    try:
-        ctypes.CDLL(cuda_memory.LIBRARY)
-    except OSError:
-        pytest.skip(f"this GStreamer ({gst.version()}) has no {cuda_memory.LIBRARY}")
-    fake_cuda.bindings()
-    folder, here = tmp_path_factory.mktemp("fakes"), Path(fake_cuda.__file__).parent
-    for source, library in (("gst.c", fake_cuda.LIBRARY), ("cuvid.c", "libnvcuvid.so.1")):
-        compiled.shared(folder / library, here / source)
-    return os.environ | {
-        "LD_LIBRARY_PATH": str(folder),
-        "GST_REGISTRY": str(folder / "registry.bin"),
-        "PYTHONPATH": str(ROOT),
-    }
+    return fake_cuda.for_gstreamer(tmp_path_factory.mktemp("fakes"))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Binding:
         self.inputs[name] = (device_type, device_id, tuple(shape), buffer_ptr)
 
     def bind_output(self, name: str, device_type: str = "cpu", device_id: int = 0, element_type: Any = None, shape: Any = None, buffer_ptr: int | None = None) -> None:  # fmt: skip  # noqa: E501
-        assert device_type == "cpu"
+        assert device_type == "cuda"
         assert buffer_ptr
         self.outputs[name] = (element_type, tuple(shape), buffer_ptr)
 
@@ -45,12 +45,18 @@ class Session:
     cuda: FakeCuda
     missing_libraries = False  # then the real one runs on the CPU, and warns on its standard error
     fault = ""
+    refuses_graphs = False  # as where a layer is not the GPU's
+    graphs: dict[str, tuple[object, ...]]  # number → addresses that it was recorded with
 
     def __init__(self, path_or_bytes: bytes, sess_options: Any = None, providers: Any = None) -> None:
+        made = {name: value for entry in providers if not isinstance(entry, str) for name, value in entry[1].items()}
+        if self.refuses_graphs and "enable_cuda_graph" in made:
+            raise RuntimeError("This session cannot use the graph capture feature")
         self._cpu = RealSession(path_or_bytes, sess_options, providers=["CPUExecutionProvider"])
         self.providers = [entry if isinstance(entry, str) else entry[0] for entry in providers]
         self.options = {entry[0]: entry[1] for entry in providers if not isinstance(entry, str)}
         self.fallback = True
+        self.graphs = {}
 
     def get_providers(self) -> list[str]:
         return ["CPUExecutionProvider"] if self.missing_libraries else self.providers
@@ -71,6 +77,8 @@ class Session:
         if self.fault:
             raise RuntimeError(self.fault)
         gpu.call("cuStreamSynchronize", int(self.options[self.providers[0]]["user_compute_stream"]))
+        if self.options[self.providers[0]].get("enable_cuda_graph") == "1":
+            self._record(iobinding, run_options)
         feeds = {}
         for name, (device, _, shape, pointer) in iobinding.inputs.items():
             assert device == "cuda"
@@ -78,7 +86,15 @@ class Session:
             feeds[name] = np.frombuffer(memory, np.uint8).reshape(shape).copy()
         for node, value in zip(self.get_outputs(), self._cpu.run(None, feeds), strict=True):
             _, _, pointer = iobinding.outputs[node.name]
-            ctypes.memmove(pointer, np.ascontiguousarray(value).ctypes.data, value.nbytes)
+            ctypes.memmove(self.cuda.memory(pointer), np.ascontiguousarray(value).ctypes.data, value.nbytes)
+
+    def _record(self, binding: Binding, run_options: Any) -> None:
+        """A replay reads and writes where it was recorded, whatever is bound now."""
+        number = run_options.get_run_config_entry("gpu_graph_id")
+        assert number != "0"  # the runtime's own
+        if number != "-1":
+            places = *(place[3] for place in binding.inputs.values()), *(out[2] for out in binding.outputs.values())
+            assert self.graphs.setdefault(number, places) == places
 
 
 def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> type[Session]:

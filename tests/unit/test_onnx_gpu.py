@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -108,13 +109,36 @@ def test_a_provider_that_would_run_on_the_cpu_is_refused(
         onnx.open(config, loaded)
 
 
-@pytest.mark.parametrize("call", ["cuInit", "cuStreamCreate", "cuMemAlloc"])
+@pytest.mark.parametrize("call", ["cuInit", "cuStreamCreate", "cuMemAlloc", "cuMemHostAlloc"])
 def test_a_gpu_that_fails_while_it_is_opened_leaves_nothing(
     call: str, runtime: type[fake_ort.Session], config: onnx.Config, loaded: Model, cuda: FakeCuda
 ) -> None:
     cuda.fail(call, OUT_OF_MEMORY)
     with pytest.raises(InferenceError, match=f"GPU 0: {call}: out of memory"):
         onnx.open(config, loaded)
+
+
+def test_each_address_has_a_graph_of_its_own(
+    runtime: type[fake_ort.Session], loaded: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = onnx.open(onnx.Config(provider="cuda", cuda_graph=True), loaded)
+    images = [DeviceImage(green(level)) for level in range(0, 10 * (onnx.GRAPHS + 2), 10)]
+    for _ in range(2):
+        for level, image in enumerate(images):
+            assert np.allclose(backend.infer(image)["polyp"], polyp_logit(level * 10))
+    assert len(backend._session.graphs) == onnx.GRAPHS  # the landing's, and of all frames but the last three
+    assert [record.message for record in caplog.records] == [
+        f"{onnx.GRAPHS} CUDA graphs are made: frames at other addresses go without one"
+    ]
+    backend.close()
+    for image in images:
+        image.close()
+
+
+@pytest.mark.parametrize("provider", ["cpu", "tensorrt"])
+def test_graphs_are_refused_where_they_would_be_ignored(provider: Any, loaded: Model) -> None:
+    with pytest.raises(InferenceError, match=f'needs infer.provider = "cuda", it is {provider!r}'):
+        onnx.open(onnx.Config(provider=provider, cuda_graph=True), loaded)
 
 
 @pytest.mark.parametrize("method", ["bind_input", "bind_output", "clear_binding_inputs", "clear_binding_outputs"])

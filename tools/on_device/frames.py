@@ -7,8 +7,8 @@ the frame's number alone.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +16,41 @@ import numpy.typing as npt
 
 from edge.capture import gst
 from edge.errors import CaptureError
+from edge.memory.mapper import Mapper
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 4) RGBA
+Reader = Callable[[Any], Pixels]  # a copy of what lies in an image
 
 FPS = 60
 FIRST_WITHIN_S, NEXT_WITHIN_S = 20.0, 5.0
 ROUNDING = 2  # of 255: what a converter may be off without being wrong
 REMEMBERED = 16  # frames: a pool has 8 buffers, what is stale lies one round back
+
+
+def where(image: Any) -> tuple[int, int]:
+    """The address of an image's pixels, and the bytes from row to row."""
+    interface = getattr(image, "__cuda_array_interface__", None) or image.__array_interface__
+    width = interface["shape"][1]
+    return int(interface["data"][0]), int((interface.get("strides") or (width * 4,))[0])
+
+
+def to_host(image: Any) -> Pixels:
+    """A copy of the pixels, wherever they lie."""
+    interface = getattr(image, "__cuda_array_interface__", None)
+    if interface is None:
+        return np.array(image)
+    from edge.memory import gpu
+
+    (height, width, _), (place, pitch) = interface["shape"], where(image)
+
+    rows = np.empty((height, pitch), np.uint8)
+    stream = gpu.Stream()
+    try:
+        gpu.copy_to_host(rows, place, stream)
+        stream.synchronize()
+    finally:
+        stream.close()
+    return rows[:, : width * 4].reshape(height, width, 4).copy()
 
 
 def pattern(size: tuple[int, int], count: int) -> str:
@@ -46,12 +74,38 @@ def through_nvmm(size: tuple[int, int], count: int) -> Tally:
     from edge.memory import nvmm
 
     chain = "nvvidconv bl-output=false output-buffers=8 ! video/x-raw(memory:NVMM),format=RGBA"
+    with closing(nvmm.open()) as mapper:
+        return through(mapper, chain, "NVMM", size, count)
+
+
+def through(mapper: Mapper, chain: str, name: str, size: tuple[int, int], count: int, read: Reader = to_host) -> Tally:
+    """The pattern through a chain of elements whose frames the mapper reads, compared. `name`: for errors.
+
+    Raises CaptureError, GpuError.
+    """
     with ExitStack() as stack:
-        mapper = stack.enter_context(closing(nvmm.open()))
         reference = stack.enter_context(closing(host(size, count)))
-        pipeline = gst.Pipeline(f"{pattern(size, count)} ! {chain} ! {_SINK}", "NVMM", mapper=mapper)
+        pipeline = gst.Pipeline(f"{pattern(size, count)} ! {chain} ! {_SINK}", name, mapper=mapper)
         stack.enter_context(closing(pipeline))  # before its mapper, which knows what it still has mapped
-        return tally(play(pipeline), play(reference))
+        return tally(play(pipeline, read), play(reference))
+
+
+@contextmanager
+def on_gpu(pictures: Pixels) -> Iterator[list[Any]]:
+    """Each of `pictures`, (N, H, W, 4), in the GPU's memory, where a frame of a pool would lie, as a `DeviceImage`. The
+    GPU must be current in this thread. Raises GpuError."""
+    from edge.memory import device, gpu
+
+    _, height, width, _ = pictures.shape
+    with ExitStack() as stack:
+        stream = stack.enter_context(closing(gpu.Stream()))
+        images = []
+        for picture in pictures:
+            buffer = stack.enter_context(closing(gpu.Linear(picture.nbytes)))
+            gpu.copy_to_device(buffer.pointer, picture, stream)
+            images.append(device.DeviceImage(buffer.pointer, height, width, width * 4))
+        stream.synchronize()
+        yield images
 
 
 _SINK = "appsink name=sink sync=false max-buffers=2 enable-last-sample=false"
@@ -66,7 +120,7 @@ class Seen(NamedTuple):
     pitch: int
 
 
-def play(pipeline: gst.Pipeline) -> Iterator[Seen]:
+def play(pipeline: gst.Pipeline, read: Reader = to_host) -> Iterator[Seen]:
     """Every frame, copied to the host as soon as it is there: nobody waits for anything that the pipeline does not
     itself wait for. Raises CaptureError."""
     pipeline.play()
@@ -79,31 +133,11 @@ def play(pipeline: gst.Pipeline) -> Iterator[Seen]:
                 return
             raise CaptureError(f"{pipeline.name}: {problem or f'no frame within {within_s:.0f} s'}")
         try:
-            pixels, place, pitch = to_host(picture.image)
+            pixels, (place, pitch) = read(picture.image), where(picture.image)
         finally:
             picture.release()
         yield Seen(round(picture.stream_ns * FPS / 1e9), pixels, place, pitch)
         within_s = NEXT_WITHIN_S
-
-
-def to_host(image: Any) -> tuple[Pixels, int, int]:
-    """A copy of the pixels, wherever they lie; where that was, and the pitch."""
-    on_gpu = getattr(image, "__cuda_array_interface__", None)
-    interface = on_gpu or image.__array_interface__
-    height, width, _ = interface["shape"]
-    place, pitch = int(interface["data"][0]), int((interface.get("strides") or (width * 4,))[0])
-    if on_gpu is None:
-        return np.array(image), place, pitch
-    from edge.memory import gpu
-
-    rows = np.empty((height, pitch), np.uint8)
-    stream = gpu.Stream()
-    try:
-        gpu.copy_to_host(rows, place, stream)
-        stream.synchronize()
-    finally:
-        stream.close()
-    return rows[:, : width * 4].reshape(height, width, 4).copy(), place, pitch
 
 
 class Verdict(NamedTuple):

@@ -16,7 +16,7 @@ from edge import __version__
 from edge.types import BoardReading, Struct
 from tools.on_device import ROOT, Result
 
-PACKAGES = ("numpy", "onnxruntime", "tensorrt", "cuda-bindings", "cuda-python", "PyGObject")
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "cuda-bindings", "cuda-python", "PyGObject")
 FORMAT = 1
 
 
@@ -45,8 +45,8 @@ def write(folder: Path, reading: BoardReading, entries: Sequence[Entry], at: dat
         format=FORMAT,
         at=at.isoformat(timespec="seconds"),
         version=__version__,
-        commit=_commit(),
-        software=_software(),
+        commit=commit(),
+        software=software(),
         board=reading,
         checks=list(entries),
     )
@@ -85,7 +85,8 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
+    """Name → version, "none" for what is not installed."""
     found = {"Python": platform.python_version(), "kernel": platform.release(), "machine": platform.machine()}
     for name in PACKAGES:
         try:
@@ -95,6 +96,7 @@ def _software() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Of this checkout."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT)
     return done.stdout.strip() or "unknown"

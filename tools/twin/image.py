@@ -20,7 +20,7 @@ from edge.errors import EdgeError
 from tools.twin import needs
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = Path(__file__).with_name("image")
+PARTS = Path(__file__).with_name("disk")
 RELEASE, PYTHON = "bookworm", "3.11"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 _DOCS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")

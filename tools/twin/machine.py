@@ -101,7 +101,8 @@ class Machine:
                 return None
             self._rest += read
         line, _, self._rest = self._rest.partition(b"\n")
-        return words.decode(line)
+        word: Word = words.decode(line)
+        return word
 
     def _accepted(self, listener: socket.socket) -> socket.socket:
         """QEMU connects before it starts the guest. EdgeError with its own words when it does not start at all."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.memory import cuda as cuda_memory
+from edge.memory import mapper
 from tests.support import compiled, wheels
 
 LIBRARY = "libcuda.so.1"
 SOURCE = Path(__file__).with_name("libcuda.c")
+ROOT = Path(__file__).parents[3]
 BINDINGS = "cuda-bindings==13.*"
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p))
 KINDS = ("contexts", "streams", "graphs", "executables", "host", "device", "modules", "resources")
@@ -99,6 +103,21 @@ class FakeCuda:
 def bindings() -> None:
     """Make the real `cuda.bindings` importable, or skip."""
     wheels.importable(BINDINGS, "cuda.bindings", "cuda-pathfinder")
+
+
+def for_gstreamer(folder: Path) -> dict[str, str]:
+    """The environment of a process whose GStreamer finds the fakes, which are made in `folder`, and a registry that
+    knows them. Skips the test where GStreamer has no CUDA library."""
+    if not mapper.loads(cuda_memory.LIBRARY):
+        pytest.skip(f"this GStreamer has no {cuda_memory.LIBRARY}")
+    bindings()
+    for source, library in (
+        (SOURCE.with_name("gst.c"), LIBRARY),
+        (ROOT / "tools" / "gpu_bench" / "no_cuvid.c", "libnvcuvid.so.1"),
+    ):
+        compiled.shared(folder / library, source)
+    libraries = {"LD_LIBRARY_PATH": str(folder), "GST_REGISTRY": str(folder / "registry.bin")}
+    return os.environ | libraries | {"PYTHONPATH": str(ROOT)}
 
 
 @functools.cache

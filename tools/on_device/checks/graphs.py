@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edge.types import Backend
-from tools.on_device import Context, Result, failed, passed, released, site
+from tools.on_device import Context, Result, failed, frames, passed, released, site
 
 TITLE = "CUDA graphs over rotating buffers"
 LIMIT_S = 300.0
@@ -34,7 +34,7 @@ def run(context: Context) -> Result:
     from edge.infer import tensorrt
 
     config = tensorrt.Config(cache_dir=str(site.ENGINES))
-    model = released(context, config.precision)
+    model = released(context, tensorrt.precision(config))
     heard = Heard()
     logging.getLogger("edge.memory.gpu").addHandler(heard)
     with closing(tensorrt.open(config, model)) as backend:
@@ -44,19 +44,14 @@ def run(context: Context) -> Result:
 def over_buffers(backend: Backend, size: tuple[int, int]) -> Rotation:
     """As many pictures of noise in the GPU's memory, each where a frame of the pool would lie. The backend's device
     must be current in this thread."""
-    from edge.memory import device, gpu
-
-    width, height = size
-    pictures = np.random.default_rng(1).integers(0, 256, (BUFFERS, height, width, 4), np.uint8)
-    with ExitStack() as stack:
-        stream = stack.enter_context(closing(gpu.Stream()))
-        images = []
-        for picture in pictures:
-            buffer = stack.enter_context(closing(gpu.Linear(picture.nbytes)))
-            gpu.copy_to_device(buffer.pointer, picture, stream)
-            images.append(device.DeviceImage(buffer.pointer, height, width, width * 4))
-        stream.synchronize()
+    with frames.on_gpu(noise(size)) as images:
         return rotate(backend.infer, images)
+
+
+def noise(size: tuple[int, int]) -> frames.Pixels:
+    """Pictures that are all different, the same each time: (BUFFERS, H, W, 4)."""
+    width, height = size
+    return np.random.default_rng(1).integers(0, 256, (BUFFERS, height, width, 4), np.uint8)
 
 
 class Heard(logging.Handler):

@@ -20,8 +20,8 @@ DEVICE, OUTPUT = Path("/dev/v4l/by-path/platform-vivid.0-video-index0"), Path("/
 # One instance, one capture node, whose only input is HDMI (input_types: two bits an input, 3 is HDMI).
 OPTIONS = ("n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0x3", "vid_cap_nr=0")
 # ... and the same with an HDMI output beside it, of which the input gets the picture.
-LOOP = ("n_devs=1", "node_types=0x101", "num_inputs=1", "input_types=0x3", "vid_cap_nr=0")
-LOOP += ("num_outputs=1", "output_types=0x1", "vid_out_nr=1")
+_OUT = ("num_outputs=1", "output_types=0x1", "vid_out_nr=1")
+LOOP = ("n_devs=1", "node_types=0x101", "num_inputs=1", "input_types=0x3", "vid_cap_nr=0", *_OUT)
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
 INSTANCE = "vivid.0"
 
