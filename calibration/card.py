@@ -138,4 +138,4 @@ def _made_by(name: str, words: Description, build: Build) -> Iterator[str]:
     )
     yield from ("", *(f"- {given}: sha256 `{digest}`" for given, digest in run.sha256.items()))
     commands = [*words.made_by, *(portable(record.command, name) for record in build.records)]
-    yield from ("", "```", *commands, "```")
+    yield from ("", "```", *dict.fromkeys(commands), "```")
