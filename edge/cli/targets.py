@@ -57,6 +57,9 @@ def _apt(packages: str, **other: str) -> dict[str, str]:
 _BINDINGS = {"jp6": "pip install 'endoedge[cuda12]'", "": "pip install 'endoedge[cuda13]'"}
 _TENSORRT = {"": "apt install python3-libnvinfer, and a venv made with --system-site-packages"}
 _DRIVER = {"": "install NVIDIA's driver: apt install nvidia-driver libcuda1 (Debian), ubuntu-drivers install (Ubuntu)"}
+_NVCODEC = "gstreamer1.0-plugins-bad (1.22 or later)"
+# 1.22 compiles its kernels for compute capability 5.2, which CUDA 13 no longer knows.
+_NVRTC = "with 1.22 also CUDA 12's libnvrtc, named in GST_CUDA_NVRTC_LIBNAME, as CUDA 13's refuses it"
 GPU_INFER = {"backend": ("tensorrt",), "provider": ("cuda", "tensorrt")}  # what [infer] says for a GPU of any kind
 TARGETS: dict[str, Target] = {
     JETSON: Target(
@@ -76,9 +79,10 @@ TARGETS: dict[str, Target] = {
     ),
     X86: Target(
         profiles=("x86-cuda",),
-        elements=tuple(
-            Need(name, _apt("gstreamer1.0-plugins-bad (1.22 or later)"))
-            for name in ("cudaupload", "cudaconvertscale", "cudadownload")
+        elements=(
+            Need("cudaupload", _apt(_NVCODEC)),
+            Need("cudadownload", _apt(_NVCODEC)),
+            Need("cudaconvertscale", _apt(f"{_NVCODEC}; {_NVRTC}")),
         ),
         libraries=(
             Need("libcuda.so.1", _DRIVER),

@@ -1,10 +1,14 @@
 """Scratch."""
+
 from __future__ import annotations
 from pathlib import Path
 from tools.twin.guest import box
 from tools.twin.guest.box import CORE
 from tools.twin.guest.twin import Twin
+
 LIMIT_S = 2400.0
+
+
 def run(twin: Twin) -> None:
     twin.start()
     for n in range(281):
@@ -15,8 +19,10 @@ def run(twin: Twin) -> None:
             heap = 0
             cur = ""
             for l in Path(f"/proc/{box.pid(CORE)}/smaps").read_text().splitlines():
-                if "-" in l.split(" ")[0]: cur = l.split()[-1] if len(l.split()) > 5 else "anon"
-                elif l.startswith("Rss:") and cur == "[heap]": heap += int(l.split()[1])
+                if "-" in l.split(" ")[0]:
+                    cur = l.split()[-1] if len(l.split()) > 5 else "anon"
+                elif l.startswith("Rss:") and cur == "[heap]":
+                    heap += int(l.split()[1])
             facts = twin.core()
             twin.measure(f"{n}: rss,anon,heap,file,shm,fds", float(kb["Rss"]))
             twin.measure(f"{n}: anon", float(kb["Anonymous"]))
