@@ -81,6 +81,11 @@ def open_files(process: int) -> str:
     return "".join(f"{number:4d} {target}\n" for number, target in sorted(links))
 
 
+def times_open(process: int, device: Path) -> int:
+    """How many of a process's descriptors are of a device."""
+    return sum(line.endswith(f" {device.resolve()}") for line in open_files(process).splitlines())
+
+
 def journal(*units: str, since_s: float = 0.0) -> str:
     """What these units (none: everybody) wrote in this boot since that wall-clock time, with monotonic times."""
     chosen = [part for unit in units for part in ("-u", unit)]
