@@ -9,8 +9,8 @@ from tools.twin.guest.box import Facts
 from tools.twin.guest.twin import Twin, expect
 from tools.twin.guest.vivid import DEVICE
 
-WARM_UP, PULLS, SAMPLES = 20, 200, 10
-RSS_SLACK_MIB = 2.0  # what allocators and page rounding do; a leak of a frame a pull would be 0.25 MiB each
+WARM_UP, PULLS, SAMPLES = 120, 200, 10  # allocators take their last step after some hundred pulls
+RSS_SLACK_MIB = 0.5  # page rounding; a leak of one tiny picture a pull would be 3 MiB
 LIMIT_S = 1200.0
 
 
