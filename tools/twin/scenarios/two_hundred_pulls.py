@@ -17,7 +17,7 @@ LIMIT_S = 1200.0
 def run(twin: Twin) -> None:
     twin.start()
     for _ in range(WARM_UP):
-        twin.pull_and_plug()
+        twin.pull_and_plug(quietly=True)
     before = [_one(twin) for _ in range(SAMPLES)]
     for done in range(PULLS - 2 * SAMPLES):
         twin.pull_and_plug(quietly=bool(done % 20))
