@@ -34,7 +34,7 @@ import random, sys, time
 from pathlib import Path
 from edge.errors import OutboxFullError
 from edge.outbox import Outbox
-from edge.types import Alert, Priority
+from edge.messages import Alert, Priority
 def patiently(action, *args):  # "try again later", as core does
     while True:
         try:
