@@ -14,6 +14,13 @@ the box's software under its own systemd units, mosquitto, and a subscriber. A s
 driver or a process, and asserts what the box says: the order of states, when the picture is back, that no frame went to
 the model while the state was not `live`, that the same process went on. Times are the guest's own monotonic clock, from
 the ioctl that changed the cable to the `captured_ns` of the box's event.
+
+```
+tools/twin.sh build            # the machine's disk, from Debian's packages (once, as root; some 2 GB)
+tools/twin.sh run SCENARIO     # by name: tools/twin/scenarios/
+tools/twin.sh test --report docs/twin.md   # all of them, and this page
+tools/twin.sh shell            # a root shell on its console
+```
 """
 _EMULATED = """
 The processor was emulated (TCG), which makes everything that computes 10 to 50 times slower than a box; the driver's
