@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.logging import RichHandler
 
-from edge import __version__
+from edge import __version__, systemd
 from edge.errors import EdgeError
 
 COMMANDS = (
@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _log_to_stderr(level: int) -> None:
-    """Pretty on a terminal; one plain line a record under systemd or in a pipe."""
-    if sys.stderr.isatty():
-        handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False)
+    """Pretty on a terminal, with their fields in the journal, one plain line a record in a pipe."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False) if sys.stderr.isatty() else systemd.journal()
+    if handler is not None:
         logging.basicConfig(level=level, handlers=[handler], format="%(message)s", force=True)
     else:
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)

@@ -1,0 +1,27 @@
+"""One box for all tests of this folder; each finds it ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import pytest
+
+from edge.capture import phantom
+from tests.nspawn import machine
+from tests.nspawn.machine import Machine
+
+
+@pytest.fixture(scope="session")
+def booted(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Machine]:
+    if reason := machine.missing():
+        pytest.skip(reason)
+    assert pytestconfig.cache is not None
+    cache = pytestconfig.cache.mkdir("phantom")  # rendering takes as long as playing
+    phantom.prepare(phantom.Config(seconds=6, width=320, height=256, cache_dir=str(cache)))
+    with machine.running(tmp_path_factory.mktemp("box"), cache) as box:
+        yield box
+
+
+@pytest.fixture
+def box(booted: Machine) -> Machine:
+    booted.reset()
+    return booted
