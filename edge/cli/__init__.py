@@ -37,13 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"endoedge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    given = list(sys.argv[1:] if argv is None else argv)
+    # A service's start is not spent on importing what other commands need.
+    for name in given[:1] if given and given[0] in COMMANDS else COMMANDS:
         module = importlib.import_module(f"edge.cli.{name}")
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         command.add_argument("-v", "--verbose", action="store_true", help="log what each part does")
         command.set_defaults(main=module.main)
         module.arguments(command)
-    options = parser.parse_args(argv)
+    options = parser.parse_args(given)
     _log_to_stderr(logging.DEBUG if options.verbose else logging.WARNING if options.command != "run" else logging.INFO)
     try:
         return int(options.main(options))

@@ -23,5 +23,6 @@ def booted(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 
 @pytest.fixture
 def box(booted: Machine) -> Machine:
-    booted.reset()
+    if not booted.as_it_should_be():
+        booted.reset()
     return booted

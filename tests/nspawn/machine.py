@@ -124,6 +124,10 @@ class Machine:
             raise
         return time.monotonic() - began
 
+    def as_it_should_be(self) -> bool:
+        changed = list((self.root / "etc/systemd/system").glob("endoedge-*.service.d"))
+        return not changed and all(map(self.active, (CORE, UPLINK, "mosquitto.service")))
+
     def reset(self) -> None:
         """The units as they are in the repository, and ready."""
         for folder in (self.root / "etc/systemd/system").glob("endoedge-*.service.d"):
@@ -131,7 +135,7 @@ class Machine:
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "stop", "endoedge.target", SAFE, CORE, UPLINK)
         self.run("systemctl", "reset-failed")
-        self.run("systemctl", "start", "endoedge.target", "mosquitto")
+        self.run("systemctl", "start", "mosquitto", UPLINK, CORE, "endoedge.target")
         self.wait(lambda: self.active(CORE) and self.active(UPLINK), "core and uplink are ready")
 
 
