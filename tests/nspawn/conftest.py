@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 import pytest
 
 from edge.capture import phantom
@@ -16,7 +17,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
         pytest.skip(reason)
     assert pytestconfig.cache is not None
     cache = pytestconfig.cache.mkdir("phantom")  # rendering takes as long as playing
-    phantom.prepare(phantom.Config(seconds=6, width=320, height=256, cache_dir=str(cache)))
+    phantom.prepare(phantom.Config(seconds=6, fps=5, width=320, height=256, cache_dir=str(cache)))
     with machine.running(tmp_path_factory.mktemp("box"), cache) as box:
         yield box
 

@@ -30,6 +30,7 @@ pipeline = "colonoscopy"
 [capture]
 source = "phantom"
 seconds = 6
+fps = 5
 width = 320
 height = 256
 loop = true
@@ -74,6 +75,7 @@ class Machine:
 
     def __init__(self, root: Path, leader: int) -> None:
         self.root, self._leader = root, leader
+        self.boot_s: dict[str, float] = {}  # unit → from the units' start at boot to ready
 
     def run(self, *command: str, check: bool = True) -> str:
         """Its stdout, run as root in the box. AssertionError with its words when it fails."""
@@ -124,9 +126,18 @@ class Machine:
             raise
         return time.monotonic() - began
 
+    def ready_after_s(self, unit: str) -> float:
+        """From its last start."""
+        began, ready = (int(self.show(unit, f"{edge}TimestampMonotonic")) for edge in ("InactiveExit", "ActiveEnter"))
+        return (ready - began) / 1e6
+
     def as_it_should_be(self) -> bool:
         changed = list((self.root / "etc/systemd/system").glob("endoedge-*.service.d"))
         return not changed and all(map(self.active, (CORE, UPLINK, "mosquitto.service")))
+
+    def power_off(self) -> None:
+        self.attempt("systemctl", "poweroff")
+        wait_for(lambda: not Path(f"/proc/{self._leader}").exists(), "the box is off", 30)
 
     def reset(self) -> None:
         """The units as they are in the repository, and ready."""
@@ -148,7 +159,10 @@ def running(folder: Path, phantom: Path) -> Iterator[Machine]:
         with _booted(root, binds, folder / "console.txt") as leader:
             box = Machine(root, leader)
             box.wait(lambda: box.run("systemctl", "is-system-running", check=False), "systemd answers")
-            yield box
+            box.wait(lambda: box.active(CORE) and box.active(UPLINK), "core and uplink are ready")
+            box.boot_s = {unit: box.ready_after_s(unit) for unit in (CORE, UPLINK)}
+            with _controllers(box):
+                yield box
 
 
 @contextlib.contextmanager
@@ -241,6 +255,31 @@ def _booted(root: Path, binds: Mapping[Path, Path], console: Path) -> Iterator[i
             except subprocess.TimeoutExpired:
                 nspawn.kill()
                 nspawn.wait()
+
+
+@contextlib.contextmanager
+def _controllers(box: Machine) -> Iterator[None]:
+    """Control groups of version 1 are read-only in a box of nspawn's; limits on memory and devices need them. Those of
+    version 2 are the box's own from the start. What the box leaves behind of them is removed."""
+    paths = [line.split(":")[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    own = {
+        name: Path("/sys/fs/cgroup", name, *path.split("/")) for name, path in paths if name in ("memory", "devices")
+    }
+    before = {name: set(path.iterdir()) for name, path in own.items()}
+    for name in own:
+        box.run("mount", "-o", "remount,rw,bind", f"/sys/fs/cgroup/{name}")
+    if own:
+        box.run("systemctl", "daemon-reexec")
+    box.reset()
+    try:
+        yield
+    finally:
+        box.power_off()
+        for name, path in own.items():
+            for group in set(path.iterdir()) - before[name]:
+                for folder in [*sorted(group.rglob("*/"), reverse=True), group]:
+                    with contextlib.suppress(OSError):  # a file
+                        folder.rmdir()
 
 
 def _leader(nspawn: int) -> int:

@@ -44,6 +44,15 @@ def write(name: str) -> None:
     path.unlink()
 
 
+def open_device(name: str) -> None:
+    """A node without a driver will do: that is found out after the rules were asked."""
+    try:
+        os.close(os.open(name, os.O_RDWR))
+    except OSError as exc:
+        if exc.errno not in (errno.ENXIO, errno.ENODEV):
+            raise
+
+
 ATTEMPTS: dict[str, Callable[[], object]] = {
     "network": connect,
     "raw packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
@@ -51,8 +60,9 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "write /etc": lambda: write("/etc/endoedge/probe"),
     "write /opt": lambda: write("/opt/endoedge/probe"),
     "read secrets": lambda: Path(SECRET).read_text(),
-    "list homes": lambda: os.listdir("/root"),
-    "video device": lambda: Path("/dev/video9").stat(),
+    "list homes": lambda: list(Path("/root").iterdir()),
+    "video device": lambda: open_device("/dev/video9"),
+    "another device": lambda: open_device("/dev/probe9"),
     "set-uid file": set_uid_bit,
     "namespace": lambda: call(libc.unshare(CLONE_NEWUSER)),
     "clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),

@@ -26,16 +26,15 @@ def retained_state(box: Machine) -> dict[str, object]:
     return dict(json.loads((box.messages(STATE, within_s=5) or ["{}"])[0]))
 
 
-def seconds_to_ready(box: Machine, unit: str) -> float:
-    began, ready = (int(box.show(unit, f"{edge}TimestampMonotonic")) for edge in ("InactiveExit", "ActiveEnter"))
-    return (ready - began) / 1e6
+def stopped(box: Machine, *units: str) -> bool:
+    return all((box.show(unit, "ActiveState"), box.show(unit, "Result")) == ("inactive", "success") for unit in units)
 
 
 def test_boots_to_live(box: Machine) -> None:
     """Ready means the first frame, through the real model; the uplink has its password, and is at the broker."""
     box.wait(lambda: live(box), "the core is live")
-    for unit in (CORE, UPLINK):
-        print(f"{unit}: {seconds_to_ready(box, unit):.2f} s from its start to ready")
+    for unit, seconds in box.boot_s.items():
+        print(f"{unit}: ready {seconds:.2f} s after its start at boot, {box.ready_after_s(unit):.2f} s after its last")
     assert box.show(CORE, "StatusText").startswith("live, ")
     state = retained_state(box)
     assert (state["online"], state["safe"]) == (True, "")
@@ -68,8 +67,8 @@ def test_an_uplink_that_hangs_is_started_again(box: Machine) -> None:
 
 
 def test_a_storm_of_crashes_ends_in_the_safe_state_and_comes_out_of_it(box: Machine) -> None:
-    box.drop_in(CORE, "[Unit]\nStartLimitIntervalSec=30\n")
-    box.drop_in(SAFE, "[Service]\nExecStart=\nExecStart=/opt/endoedge/venv/bin/endoedge run safe --rest 31\n")
+    box.drop_in(CORE, "[Unit]\nStartLimitIntervalSec=15\n")
+    box.drop_in(SAFE, "[Service]\nExecStart=\nExecStart=/opt/endoedge/venv/bin/endoedge run safe --rest 16\n")
     uplink, kills, killed = box.pid(UPLINK), 0, 0
     while not box.active(SAFE):
         process = box.pid(CORE)
@@ -95,15 +94,16 @@ def test_a_person_who_stops_the_safe_state_has_stopped_all(box: Machine) -> None
     box.run("systemctl", "start", SAFE)
     assert not box.active(CORE)
     box.run("systemctl", "stop", "endoedge.target")
-    states = [box.show(unit, "ActiveState") for unit in (CORE, SAFE, UPLINK)]
-    assert states == ["inactive", "inactive", "inactive"]
+    box.wait(lambda: stopped(box, SAFE, UPLINK), "all have stopped")
+    assert box.run("systemctl", "list-jobs", "--no-legend") == ""
+    assert stopped(box, CORE)
 
 
 def test_a_core_that_takes_too_much_memory_is_ended(box: Machine) -> None:
     box.drop_in(CORE, "[Service]\nMemoryMax=64M\nMemorySwapMax=0\n")
     box.run("systemctl", "restart", "--no-block", CORE)
     box.wait(lambda: int(box.show(CORE, "NRestarts")) > 0, "it is started again")
-    # On control groups of version 1 systemd is told of the signal alone.
+    # Of control groups of version 1 systemd hears the signal alone.
     assert box.read(RUN / "core.end").strip() in ("oom-kill killed KILL", "signal killed KILL")
     assert box.active(UPLINK)
 
@@ -111,13 +111,10 @@ def test_a_core_that_takes_too_much_memory_is_ended(box: Machine) -> None:
 def test_stops_in_time_and_says_so(box: Machine) -> None:
     box.wait(lambda: live(box), "the core is live")
     began = time.monotonic()
-    box.run("systemctl", "stop", "endoedge.target")
-    took = time.monotonic() - began
-    print(f"stop: {took:.1f} s")
-    assert took < 10
-    for unit in (CORE, UPLINK):
-        assert (box.show(unit, "ActiveState"), box.show(unit, "Result")) == ("inactive", "success")
-    assert core_status(box)["finished"] is True
+    box.run("systemctl", "stop", "endoedge.target", CORE, UPLINK)
+    print(f"stop: {time.monotonic() - began:.1f} s")
+    assert stopped(box, CORE, UPLINK)  # well, and not by the SIGKILL that comes when its time is over
+    assert core_status(box)["finished"] is True  # all that it had to say is in the outbox
     state = retained_state(box)
     assert (state["online"], state["reason"]) == (False, "stopped")
 
