@@ -15,7 +15,7 @@ PROBE = f"{PYTHON} /opt/endoedge/checkout/tests/nspawn/probe.py"
 # What makes a service of a probe; and its user, so that it is the rules that refuse, and not a file's owner.
 LEFT_OUT = r"(Type|Exec\w+|\w*Watchdog\w*|Restart\w*|Start\w+|OnFailure|Conflicts|After|Wants|PartOf|User|Group)="
 ALLOWED = {CORE: {"video device"}, UPLINK: {"network"}, SAFE: set()}
-# What nspawn itself forbids the whole box: ProtectClock, ProtectHostname, ProtectKernelTunables are not put to the test.
+# What nspawn itself forbids the whole box: ProtectClock, ProtectHostname and ProtectKernelTunables stay untried.
 CLOSED = {"clock", "host name", "kernel setting"}
 
 
