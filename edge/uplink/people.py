@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edge.status import safe_reason
+from edge.errors import UplinkError
+from edge.status import CoreStatus, read, safe_reason
 from edge.systemd import Notifier
+from edge.uplink.config import MetricsConfig
 from edge.uplink.local import replace
 from edge.uplink.wire import UplinkStatus
 from edge.watchdog import Pulse, UplinkBeat, uplink_rows
+
+if TYPE_CHECKING:
+    from edge.uplink.metrics import Exporter
 
 _CORE_BYTES = 1 << 16
 
@@ -20,10 +26,17 @@ _CORE_BYTES = 1 << 16
 class People:
     """Owner: the uplink's thread."""
 
-    def __init__(self, status_path: Path, core_path: Path | None, safe_path: Path | None, retry_max_s: float) -> None:
+    def __init__(
+        self,
+        status_path: Path,
+        core_path: Path | None,
+        safe_path: Path | None,
+        retry_max_s: float,
+        exporter: Exporter | None = None,
+    ) -> None:
         """`core_path`, `safe_path`: what core, or the safe state in its stead, says of itself."""
         self._status_path, self._core_path, self._safe_path = status_path, core_path, safe_path
-        self._notifier = Notifier()
+        self._notifier, self._exporter = Notifier(), exporter
         # Ready: the loop turns. Broker and outbox may be hours away.
         self._pulse: Pulse[UplinkBeat] = Pulse(self._notifier, uplink_rows(retry_max_s))
 
@@ -47,6 +60,8 @@ class People:
             time.monotonic_ns(), status.connected, attempts, status.depth, status.delivered, status.last_error
         )
         self._pulse.beat(beat, lambda: _words(status))
+        if self._exporter is not None:
+            self._exporter.show(status, read(self._core_path, CoreStatus) if self._core_path else None)
         try:
             replace(self._status_path, msgspec.json.encode(status))
         except OSError as exc:
@@ -56,6 +71,20 @@ class People:
     def close(self) -> None:
         self._notifier.say("STOPPING=1", "STATUS=ends")
         self._notifier.close()
+        if self._exporter is not None:
+            self._exporter.close()
+
+
+def open_exporter(config: MetricsConfig | None, disk: Path) -> Exporter | None:
+    """Raises UplinkError: no prometheus_client here, or nobody may listen there."""
+    if config is None:
+        return None
+    try:
+        metrics = importlib.import_module("edge.uplink.metrics")
+    except ImportError as exc:
+        raise UplinkError("[uplink.metrics] needs prometheus_client: pip install 'endoedge[metrics]'") from exc
+    exporter: Exporter = metrics.Exporter(config, disk)
+    return exporter
 
 
 def _words(status: UplinkStatus) -> str:

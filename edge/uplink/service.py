@@ -24,7 +24,7 @@ from edge.uplink.delivery import Lane, Rules
 from edge.uplink.faults import Fault
 from edge.uplink.local import Bell, alone, now_rfc3339
 from edge.uplink.mqtt import Answered, Connected, Connection, Happening, LinkDownError, Lost, Received, Subscribed, Will
-from edge.uplink.people import People
+from edge.uplink.people import People, open_exporter
 from edge.uplink.wire import State, Telemetry, Topics, UplinkStatus
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def run(
         raise UplinkError(f"device {device!r}: must be 1 to 64 of A-Z a-z 0-9 _ . -, it is part of topics") from exc
     credentials.load(config)
     with alone(outbox_path), contextlib.closing(Bell(notify_socket)) as bell:
-        people = People(status_path, telemetry_path, safe_path, config.retry_max_s)
+        exporter = open_exporter(config.metrics, outbox_path.parent)
+        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter)
         uplink = _Uplink(config, device, outbox_path, people, bell)
         try:
             while not stop.is_set():

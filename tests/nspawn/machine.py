@@ -21,6 +21,7 @@ from tests.support.waiting import wait_for
 ROOT = Path(__file__).parents[2]
 CORE, UPLINK, SAFE = "endoedge-core.service", "endoedge-uplink.service", "endoedge-safe.service"
 OPT, ETC, RUN = Path("opt/endoedge"), Path("etc/endoedge"), Path("run/endoedge")
+PYTHON = "/opt/endoedge/venv/bin/python"
 UNITS = Path("usr/lib/systemd/system")
 PROGRAMS = ("systemd-nspawn", "nsenter", "mosquitto", "mosquitto_sub", "gst-inspect-1.0")
 START_WITHIN_S = 60.0
@@ -44,6 +45,8 @@ port = 1883
 username = "box"
 password_file = "credentials/mqtt-password"
 retry_max_s = 1.0
+[uplink.metrics]
+port = 9108
 """
 PASSWORD = "planted-4711"
 BROKER = """listener 1883 127.0.0.1

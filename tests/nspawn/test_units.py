@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.nspawn.machine import CORE, PASSWORD, RUN, SAFE, UPLINK, Machine
+from tests.nspawn.machine import CORE, PASSWORD, PYTHON, RUN, SAFE, UPLINK, Machine
 
 STATE = "endoedge/box/state"
 
@@ -117,6 +117,15 @@ def test_stops_in_time_and_says_so(box: Machine) -> None:
     assert core_status(box)["finished"] is True  # all that it had to say is in the outbox
     state = retained_state(box)
     assert (state["online"], state["reason"]) == (False, "stopped")
+
+
+def test_metrics_are_there_for_this_machine_alone(box: Machine) -> None:
+    box.wait(lambda: live(box), "the core is live")
+    get = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9108/metrics').read().decode())"
+    box.wait(lambda: "endoedge_core_up 1.0" in box.run(PYTHON, "-c", get), "the core is seen")
+    assert 'endoedge_signal_state{state="live"} 1.0' in box.run(PYTHON, "-c", get)
+    listening = box.run("ss", "-Hltn", "sport = :9108").split()
+    assert listening[3] == "127.0.0.1:9108"
 
 
 @pytest.mark.parametrize(("unit", "logger"), [(CORE, "edge.capture.file"), (UPLINK, "edge.uplink.service")])
