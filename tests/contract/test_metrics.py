@@ -233,6 +233,6 @@ def test_a_real_prometheus_answers_every_panel(exporter: Exporter, tmp_path: Pat
             for expr in expressions():
                 exporter.show(UPLINK, core())
                 plain = expr.replace("$__rate_interval", "1m").replace('"$instance"', '".+"')
-                assert ask(plain) or "== 1" in plain, expr
+                assert ask(plain), expr
         finally:
             process.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +13,19 @@ from tests.nspawn.machine import Machine
 
 
 @pytest.fixture(scope="session")
-def booted(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Machine]:
+def film(pytestconfig: pytest.Config) -> Path:
+    """The phantom's cache with the clip that a box plays: rendering takes as long as playing."""
     if reason := machine.missing():
         pytest.skip(reason)
     assert pytestconfig.cache is not None
-    cache = pytestconfig.cache.mkdir("phantom")  # rendering takes as long as playing
+    cache = pytestconfig.cache.mkdir("phantom")
     phantom.prepare(phantom.Config(seconds=6, fps=5, width=320, height=256, cache_dir=str(cache)))
-    with machine.running(tmp_path_factory.mktemp("box"), cache) as box:
+    return cache
+
+
+@pytest.fixture(scope="session")
+def booted(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[Machine]:
+    with machine.running(tmp_path_factory.mktemp("box"), film) as box:
         yield box
 
 

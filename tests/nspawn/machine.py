@@ -86,9 +86,9 @@ class Machine:
         assert not (check and done.returncode), f"{' '.join(command)}: exit {done.returncode}: {done.stderr}"
         return done.stdout.strip()
 
-    def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def attempt(self, *command: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
         enter = ["nsenter", "--target", str(self._leader), "--all", "--"]
-        return subprocess.run([*enter, *command], capture_output=True, text=True, timeout=60)
+        return subprocess.run([*enter, *command], capture_output=True, text=True, timeout=within_s)
 
     def show(self, unit: str, name: str) -> str:
         return self.run("systemctl", "show", "-P", name, unit)
@@ -154,10 +154,24 @@ class Machine:
 
 
 @contextlib.contextmanager
+def bare(folder: Path, phantom: Path, binds: Mapping[Path, Path]) -> Iterator[Machine]:
+    """A machine with a site's configuration and a broker, and nothing of ours installed. `binds`: what it sees of this
+    one, by the place where it does."""
+    with _overlay(folder) as root:
+        _clear(root, phantom)
+        with _booted(root, binds, folder / "console.txt") as leader:
+            box = Machine(root, leader)
+            box.wait(lambda: box.run("systemctl", "is-system-running", check=False), "systemd answers")
+            yield box
+            box.power_off()
+
+
+@contextlib.contextmanager
 def running(folder: Path, phantom: Path) -> Iterator[Machine]:
     """Boot, and power off at the end. `phantom`: a cache with the rendered clip."""
     with _overlay(folder) as root:
-        _furnish(root, phantom)
+        _clear(root, phantom)
+        _furnish(root)
         binds = {ROOT: OPT / "checkout", Path(sysconfig.get_path("purelib")): OPT / "site-packages"}
         with _booted(root, binds, folder / "console.txt") as leader:
             box = Machine(root, leader)
@@ -187,18 +201,12 @@ def _overlay(folder: Path) -> Iterator[Path]:
         _run("umount", str(layers))
 
 
-def _furnish(root: Path, phantom: Path) -> None:
-    """As an installer would, but that packages and the checkout are this machine's own."""
+def _clear(root: Path, phantom: Path) -> None:
+    """A machine of its own, without what may be installed on this one."""
     for name in ("etc/machine-id", ETC, OPT, "var/lib/endoedge", "var/cache/endoedge", "etc/mosquitto/conf.d"):
         path = root / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (root / "etc/machine-id").touch()
-    _venv(root / OPT)
-    for kind, target in (("service", UNITS), ("target", UNITS)):
-        for unit in (ROOT / "systemd").glob(f"*.{kind}"):
-            shutil.copy(unit, root / target)
-    for name in ("sysusers", "tmpfiles"):
-        shutil.copy(ROOT / "systemd" / f"endoedge.{name}.conf", root / f"usr/lib/{name}.d/endoedge.conf")
     (root / ETC / "credentials").mkdir(parents=True)
     (root / ETC / "endoedge.toml").write_text(SITE)
     password = root / ETC / "credentials/mqtt-password"
@@ -207,6 +215,16 @@ def _furnish(root: Path, phantom: Path) -> None:
     _broker(root)
     (root / UNITS / "endoedge-box.target").write_text(BOX_TARGET)
     shutil.copytree(phantom, root / "var/cache/endoedge/phantom")
+
+
+def _furnish(root: Path) -> None:
+    """As an installer would, but that packages and the checkout are this machine's own."""
+    _venv(root / OPT)
+    for kind in ("service", "target"):
+        for unit in (ROOT / "systemd").glob(f"*.{kind}"):
+            shutil.copy(unit, root / UNITS)
+    for name in ("sysusers", "tmpfiles"):
+        shutil.copy(ROOT / "systemd" / f"endoedge.{name}.conf", root / f"usr/lib/{name}.d/endoedge.conf")
     # GStreamer looks through all of its plugins once, and keeps the list where the core's unit has its cache.
     _run("chroot", str(root), "env", "XDG_CACHE_HOME=/var/cache/endoedge", "gst-inspect-1.0")
 
