@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.cli import assemble
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "systemd"
 SERVICES = sorted(FOLDER.glob("*.service"))
@@ -28,6 +30,11 @@ def test_none_leaves_a_memory_dump_or_waits_for_network_or_clock(unit: Path) -> 
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert "LimitCORE=0" in lines
     assert not [line for line in lines if "network-online" in line or "time-sync" in line]
+
+
+def test_the_first_configuration_is_one() -> None:
+    site = assemble.load_site(FOLDER / "endoedge.toml")
+    assert str(site.outbox_path) == "/var/lib/endoedge/outbox.db"
 
 
 def test_the_units_name_units_and_users_that_are_there() -> None:
