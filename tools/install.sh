@@ -18,7 +18,7 @@ remove() {
   systemctl disable --quiet endoedge.target 2>/dev/null || true
   running && systemctl stop endoedge.target 'endoedge-*' 2>/dev/null || true
   if [ -f $opt/installed ]; then xargs -d '\n' rm -f -- <$opt/installed; else echo "install: nothing is in $opt"; fi
-  rm -rf $opt /var/cache/endoedge
+  rm -rf $opt /var/cache/endoedge /usr/share/doc/endoedge
   running && systemctl daemon-reload
   if [ "${1:-}" = --purge ]; then
     rm -rf $etc /var/lib/endoedge /var/lib/private/endoedge-console /var/lib/endoedge-console /run/endoedge

@@ -321,7 +321,7 @@ class _Uplink:
         if now_s < self._report_at_s and not telemetry_due:
             return
         safe, self._safe = self._safe, self._people.safe()
-        if safe != self._safe and self._connection is not None and self._ready:
+        if safe != self._safe and self._connection is not None and self._link_fault is None:
             self._publish_state(self._connection, online=True, reason="connected")
         status = self._status()
         if now_s >= self._report_at_s:
