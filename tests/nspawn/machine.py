@@ -23,7 +23,7 @@ CORE, UPLINK, SAFE = "endoedge-core.service", "endoedge-uplink.service", "endoed
 OPT, ETC, RUN = Path("opt/endoedge"), Path("etc/endoedge"), Path("run/endoedge")
 PYTHON = "/opt/endoedge/venv/bin/python"
 UNITS = Path("usr/lib/systemd/system")
-PROGRAMS = ("systemd-nspawn", "nsenter", "mosquitto", "mosquitto_sub", "gst-inspect-1.0")
+PROGRAMS = ("systemd-nspawn", "nsenter", "mosquitto", "mosquitto_sub", "gst-inspect-1.0", "ss")
 START_WITHIN_S = 60.0
 
 SITE = """device = "box"
@@ -70,7 +70,9 @@ def missing() -> str:
     lacking = [name for name in PROGRAMS if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")]
     if lacking:
         return f"not installed: {', '.join(lacking)}"
-    return "" if Path("/sys/fs/cgroup").is_dir() else "no control groups here"
+    tried = ["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]
+    allowed = subprocess.run(tried, capture_output=True)
+    return "no mounting here, not even for root" if allowed.returncode else ""
 
 
 class Machine:

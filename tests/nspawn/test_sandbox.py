@@ -10,6 +10,7 @@ import pytest
 from tests.nspawn import probe
 from tests.nspawn.machine import CORE, PYTHON, ROOT, SAFE, UPLINK, Machine
 
+pytestmark = pytest.mark.timeout(300)  # the first one waits for the boot
 PROBE = f"{PYTHON} /opt/endoedge/checkout/tests/nspawn/probe.py"
 # What makes a service of a probe; and its user, so that it is the rules that refuse, and not a file's owner.
 LEFT_OUT = r"(Type|Exec\w+|\w*Watchdog\w*|Restart\w*|Start\w+|OnFailure|Conflicts|After|Wants|PartOf|User|Group)="

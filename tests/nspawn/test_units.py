@@ -9,6 +9,7 @@ import pytest
 
 from tests.nspawn.machine import CORE, PASSWORD, PYTHON, RUN, SAFE, UPLINK, Machine
 
+pytestmark = pytest.mark.timeout(300)  # the first one waits for the boot
 STATE = "endoedge/box/state"
 
 
