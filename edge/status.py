@@ -15,6 +15,8 @@ from edge.types import Backend, BoardReading, SignalState, SourceStats, Struct
 
 EVERY_NS = 1_000_000_000
 
+K = TypeVar("K")
+
 
 class StageStatus(Struct, frozen=True, kw_only=True):
     p50_ms: float
@@ -80,7 +82,23 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     finished: bool = False  # the source ended and everything was committed
 
 
-K = TypeVar("K")
+class SafeStatus(Struct, frozen=True, kw_only=True):
+    """`RUN_DIR/safe.json`: there while the box is in its safe state, in which the core is not started."""
+
+    reason: str  # why the core is not started, for people
+    since_ns: int  # CLOCK_MONOTONIC
+    until_ns: int  # ... when the core is tried again
+    updated_ns: int  # ... older than a few seconds means that nobody keeps this state
+
+
+SAFE_FRESH_NS = 10 * EVERY_NS
+
+
+def safe_reason(path: Path) -> str:
+    """Why the box is in its safe state; "" when it is not."""
+    safe = read(path, SafeStatus)
+    fresh = safe is not None and time.monotonic_ns() - safe.updated_ns < SAFE_FRESH_NS
+    return safe.reason if safe is not None and fresh else ""
 
 
 def write(path: Path, status: msgspec.Struct) -> None:

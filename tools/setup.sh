@@ -2,16 +2,17 @@
 # Makes this checkout runnable: Debian/Ubuntu packages (as root or with sudo), then .venv. Harmless to run again.
 #   tools/setup.sh            what the box needs
 #   tools/setup.sh dev        and what the tests need (lint, types, training code)
+#   tools/setup.sh packages   the box's Debian/Ubuntu packages alone (for tools/install.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras=${1:-}
-case "$extras" in "" | dev) ;; *) echo "usage: tools/setup.sh [dev]" >&2; exit 2 ;; esac
+case "$extras" in "" | dev | packages) ;; *) echo "usage: tools/setup.sh [dev | packages]" >&2; exit 2 ;; esac
 
 packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav mosquitto openssl"
 # Tests of the display need an X server and its sink; a box without a display needs neither (docs/display.md).
-[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core"
+[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container"
 missing=$(for package in $packages; do
   dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
 done)
@@ -28,6 +29,8 @@ if [ -n "$missing" ]; then
   { $as_root apt-get update -q && DEBIAN_FRONTEND=noninteractive $as_root $install; } >"$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
   rm -f "$log"
 fi
+
+[ "$extras" = packages ] && exit 0
 
 # The system's Python, because PyGObject comes from the distribution.
 if ! .venv/bin/python -c 'import gi' 2>/dev/null; then

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.logging import RichHandler
 
-from edge import __version__
+from edge import __version__, systemd
 from edge.errors import EdgeError
 
 COMMANDS = (
@@ -37,13 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"endoedge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    given = list(sys.argv[1:] if argv is None else argv)
+    # A service's start is not spent on importing what other commands need.
+    for name in given[:1] if given and given[0] in COMMANDS else COMMANDS:
         module = importlib.import_module(f"edge.cli.{name}")
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         command.add_argument("-v", "--verbose", action="store_true", help="log what each part does")
         command.set_defaults(main=module.main)
         module.arguments(command)
-    options = parser.parse_args(argv)
+    options = parser.parse_args(given)
     _log_to_stderr(logging.DEBUG if options.verbose else logging.WARNING if options.command != "run" else logging.INFO)
     try:
         return int(options.main(options))
@@ -55,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _log_to_stderr(level: int) -> None:
-    """Pretty on a terminal; one plain line a record under systemd or in a pipe."""
-    if sys.stderr.isatty():
-        handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False)
+    """Pretty on a terminal, with their fields in the journal, one plain line a record in a pipe."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False) if sys.stderr.isatty() else systemd.journal()
+    if handler is not None:
         logging.basicConfig(level=level, handlers=[handler], format="%(message)s", force=True)
     else:
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from edge.types import HOST, Backend, Manifest, Memory, Model, Precision, Record
 from edge.uplink.config import UplinkConfig
 
 INFER_PATHS = ("cache_dir",)  # keys of [infer] that are relative to the site's file
+CREDENTIALS = "credentials"  # the folder beside the site's file whose files a unit gets from systemd
 CAPTURE_PATHS = ("path", "cache_dir", "password_file")  # keys of [capture] that are relative to the site's file
 
 
@@ -53,6 +55,11 @@ class Site(Struct, frozen=True, kw_only=True):
     @property
     def uplink_status_path(self) -> Path:
         return self.run_dir / "uplink.json"
+
+    @property
+    def safe_path(self) -> Path:
+        """There while the core is not started because it broke again and again."""
+        return self.run_dir / "safe.json"
 
     @property
     def spool_path(self) -> Path:
@@ -185,10 +192,15 @@ def _naming(file: str) -> Iterator[None]:
 
 
 def resolve_paths(uplink: UplinkConfig, base: Path) -> UplinkConfig:
-    """File names in `[uplink]` are relative to the site's file."""
+    """File names in `[uplink]` are relative to the site's file. What lies in `credentials/` beside it is root's alone:
+    systemd reads it for the uplink's unit (LoadCredential), and the uplink finds it where systemd says."""
+    loaded = os.environ.get("CREDENTIALS_DIRECTORY")
 
     def absolute(name: str) -> str:
-        return str(base / name) if name else ""
+        path = base / name
+        if loaded and path.parent == base / CREDENTIALS:
+            path = Path(loaded) / path.name
+        return str(path) if name else ""
 
     tls = uplink.tls
     if tls is not None:

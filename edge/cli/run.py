@@ -1,8 +1,10 @@
-"""Run the box's processes: `core` (eyes, no network), `uplink` (mouth, no pixels), or both as children."""
+"""Run the box's processes: `core` (eyes, no network), `uplink` (mouth, no pixels), or both as children; or `safe`, the
+stand-in for a core that breaks again and again."""
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
 import os
 import signal
@@ -13,9 +15,10 @@ from pathlib import Path
 
 from edge import __version__, core, status
 from edge.capture.thinned import Thinned
-from edge.cli import assemble, processes
+from edge.cli import assemble, processes, safe
 from edge.cli.assemble import Site
 from edge.cli.governor import Governor
+from edge.cli.pulse import CorePulse
 from edge.cli.renewal import Renewal
 from edge.cli.witnesses import Witnesses
 from edge.decide.engine import Engine
@@ -24,6 +27,7 @@ from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
 from edge.messages import Event, LandmarkReached, ProcedureStarted
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
+from edge.systemd import Notifier
 from edge.timing import Stages, settle
 from edge.types import Backend, Findings, Gap, Model, SignalState, Source
 from edge.uplink import service
@@ -35,19 +39,27 @@ log = logging.getLogger(__name__)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("part", nargs="?", choices=["core", "uplink", "all"], default="all")
+    parser.add_argument("part", nargs="?", choices=["core", "uplink", "all", "safe"], default="all")
     parser.add_argument("-c", "--config", type=Path, default=Path("/etc/endoedge/endoedge.toml"), metavar="FILE")
+    parser.add_argument("--rest", type=float, default=120.0, metavar="SECONDS", help="how long `safe` lasts")
 
 
 def main(options: argparse.Namespace) -> int:
+    faulthandler.enable()  # systemd's watchdog ends with SIGABRT what hangs: where it hung is then in the journal
+    stop = threading.Event()
+    if options.part != "all":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    if options.part == "safe":
+        return safe.run(options.config, options.rest, stop)
     site = assemble.load_site(options.config)
     assemble.make_run_dir(site)
     if options.part == "all":
         return processes.run_both(options.config)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return run_core(site, stop) if options.part == "core" else run_uplink(site, stop)
+    if options.part == "uplink":
+        return run_uplink(site, stop)
+    with safe.last_words(site.run_dir):
+        return run_core(site, stop)
 
 
 def run_uplink(site: Site, stop: threading.Event) -> int:
@@ -59,6 +71,7 @@ def run_uplink(site: Site, stop: threading.Event) -> int:
         notify_socket=site.bell_path,
         stop=stop,
         telemetry_path=site.status_path,
+        safe_path=site.safe_path,
     )
     return 0
 
@@ -81,19 +94,21 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     renewing = assemble.renewed(site, loaded, backend)  # the last to start: what fails to open leaves no build behind
     renewal = Renewal(renewing, engine) if renewing else None
     backend = renewing or backend
-    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal)
+    pulse = CorePulse(ledger, Notifier(), lambda words: safe.keep_words(site.run_dir, words))
+    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal, pulse)
     settle()
     try:
         last = core.run(source, backend, heads, rules, ledger, stages, reporter, stop.is_set)
-        safe = ledger.flush()
-        reporter.write(last, finished=safe)
+        all_safe = ledger.flush()
+        reporter.write(last, finished=all_safe)
     finally:
+        pulse.close()
         governor.close()
         witnesses.close()
         source.close()
         backend.close()
         ledger.close()
-    if not safe:
+    if not all_safe:
         raise OutboxError(f"{ledger.waiting} events could not be committed: {ledger.fault}")
     if isinstance(last, Gap) and last.final and last.state is SignalState.FAILED:
         raise CaptureError(last.detail)
@@ -114,7 +129,9 @@ class Reporter:
         witnesses: Witnesses | None = None,
         governor: Governor | None = None,
         renewal: Renewal | None = None,
+        pulse: CorePulse | None = None,
     ) -> None:
+        self._pulse = pulse
         self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
         self._witnesses, self._backend, self._governor, self._renewal = witnesses, backend, governor, renewal
         manifest = loaded.manifest
@@ -144,6 +161,8 @@ class Reporter:
             self._witnesses.hear(moment, events)
         if self._every.due():
             self.write(moment)
+        if self._pulse is not None:
+            self._pulse.hear(moment)
 
     def write(self, moment: Gap | Findings | None, finished: bool = False) -> None:
         """A status that cannot be written is worth a line in the log, not a stop of the eyes."""

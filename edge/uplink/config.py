@@ -19,6 +19,13 @@ class Tls(Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class MetricsConfig(Struct, frozen=True, kw_only=True):
+    """`[uplink.metrics]`: figures for Prometheus at http://ADDRESS:PORT/metrics, for anybody who can reach it."""
+
+    address: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9108  # 0: any that is free
+
+
 class UplinkConfig(Struct, frozen=True, kw_only=True):
     """Broker, identity, delivery. Files are absolute paths."""
 
@@ -48,3 +55,4 @@ class UplinkConfig(Struct, frozen=True, kw_only=True):
     retry_min_s: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 0.5
     retry_max_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 30.0
     telemetry_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5.0
+    metrics: MetricsConfig | None = None  # needs the extra `metrics`

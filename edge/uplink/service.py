@@ -22,8 +22,9 @@ from edge.uplink.backoff import Backoff
 from edge.uplink.config import Name, UplinkConfig
 from edge.uplink.delivery import Lane, Rules
 from edge.uplink.faults import Fault
-from edge.uplink.local import Bell, alone, now_rfc3339, replace
+from edge.uplink.local import Bell, alone, now_rfc3339
 from edge.uplink.mqtt import Answered, Connected, Connection, Happening, LinkDownError, Lost, Received, Subscribed, Will
+from edge.uplink.people import People, open_exporter
 from edge.uplink.wire import State, Telemetry, Topics, UplinkStatus
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ ANSWER_S = 30.0  # a broker that pings but owes a PUBACK for this long has lost 
 STEADY_S = 10.0  # a connection that lasted this long makes the next attempt an early one
 SHORT_LIVES = 3  # so many connections in a row that did not last are no accident
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_TELEMETRY_BYTES = 1 << 16
 
 
 def run(
@@ -46,12 +46,14 @@ def run(
     notify_socket: Path,
     stop: threading.Event,
     telemetry_path: Path | None = None,
+    safe_path: Path | None = None,
 ) -> None:
     """Deliver until `stop` is set (noticed within TICK_S, or a connection attempt's time-out).
 
     `status_path`: written once a second (`wire.UplinkStatus`). `telemetry_path`: core's status file, forwarded as
-    telemetry. Whatever broker, network or outbox do is retried for ever and shown in the status file. Raises
-    UplinkError at once for what retrying cannot mend: files of `[uplink]`, device id, lock, socket.
+    telemetry. `safe_path`: there while the box is in its safe state, which is then part of our own. Whatever broker,
+    network or outbox do is retried for ever and shown in the status file. Raises UplinkError at once for what retrying
+    cannot mend: files of `[uplink]`, device id, lock, socket.
     """
     try:
         msgspec.convert(device, Name)
@@ -59,29 +61,24 @@ def run(
         raise UplinkError(f"device {device!r}: must be 1 to 64 of A-Z a-z 0-9 _ . -, it is part of topics") from exc
     credentials.load(config)
     with alone(outbox_path), contextlib.closing(Bell(notify_socket)) as bell:
-        uplink = _Uplink(config, device, outbox_path, status_path, telemetry_path, bell)
+        exporter = open_exporter(config.metrics, outbox_path.parent)
+        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter)
+        uplink = _Uplink(config, device, outbox_path, people, bell)
         try:
             while not stop.is_set():
                 uplink.turn()
             uplink.farewell()
         finally:
             uplink.close()
+            people.close()
 
 
 class _Uplink:
     """Everything that lasts longer than one connection. Owner: the thread in `run`."""
 
-    def __init__(
-        self,
-        config: UplinkConfig,
-        device: str,
-        outbox_path: Path,
-        status_path: Path,
-        telemetry_path: Path | None,
-        bell: Bell,
-    ) -> None:
+    def __init__(self, config: UplinkConfig, device: str, outbox_path: Path, people: People, bell: Bell) -> None:
         self._config, self._device, self._bell = config, device, bell
-        self._outbox_path, self._status_path, self._telemetry_path = outbox_path, status_path, telemetry_path
+        self._outbox_path, self._people = outbox_path, people
         self._confirm = config.confirm == "subscriber"
         rules = Rules(config.window, config.require_subscriber, config.confirm_timeout_s if self._confirm else None)
         self._lanes = {name: Lane(rules, Backoff(config.retry_min_s, config.retry_max_s)) for name in CHANNELS}
@@ -97,7 +94,8 @@ class _Uplink:
         self._short_lives = 0
         self._logged_fault = ""  # one that comes again and again is one line
         self._waiting: dict[str, str] = {}  # topic or file → what holds it up; each change is one line in the log
-        self._delivered = self._connects = self._telemetry_dropped = 0
+        self._delivered = self._attempts = self._connects = self._telemetry_dropped = 0
+        self._safe = people.safe()  # as the broker knows it, while there is a connection
         self._handlers: dict[type[Happening], Callable[[Any], None]] = {
             Connected: self._on_connected,
             Subscribed: self._on_subscribed,
@@ -136,6 +134,7 @@ class _Uplink:
     def _connect(self) -> None:
         if self._connection is not None or time.monotonic() < self._connect_at_s:
             return
+        self._attempts += 1
         will = Will(topic=self._topics.state, payload=self._state(online=False, reason="lost"))
         try:
             who = credentials.load(self._config)  # each time: somebody may have renewed them
@@ -219,6 +218,7 @@ class _Uplink:
             software=__version__,
             boot=_BOOT_ID.read_text().strip(),
             connected_at=now_rfc3339(),
+            safe=self._safe,
         )
         return msgspec.json.encode(state)
 
@@ -320,15 +320,13 @@ class _Uplink:
         telemetry_due = self._connection is not None and self._ready and now_s >= self._telemetry_at_s
         if now_s < self._report_at_s and not telemetry_due:
             return
+        safe, self._safe = self._safe, self._people.safe()
+        if safe != self._safe and self._connection is not None and self._link_fault is None:
+            self._publish_state(self._connection, online=True, reason="connected")
         status = self._status()
         if now_s >= self._report_at_s:
             self._report_at_s = now_s + STATUS_S
-            try:
-                replace(self._status_path, msgspec.json.encode(status))
-            except OSError as exc:
-                self._note("status file", f"{self._status_path}: {exc.strerror}")
-            else:
-                self._note("status file", "")
+            self._note("status file", self._people.tell(status, self._attempts))
         if telemetry_due and self._connection is not None:
             self._telemetry_at_s = now_s + self._config.telemetry_s
             self._publish_telemetry(self._connection, status)
@@ -338,18 +336,8 @@ class _Uplink:
         if connection.congested():
             self._telemetry_dropped += 1
             return
-        telemetry = Telemetry(device=self._device, at=now_rfc3339(), core=self._core_status(), uplink=status)
+        telemetry = Telemetry(device=self._device, at=now_rfc3339(), core=self._people.core(), uplink=status)
         connection.publish(self._topics.telemetry, msgspec.json.encode(telemetry), qos=0)
-
-    def _core_status(self) -> Any:
-        """Core's status file as it is; None when there is none, or it is not a small JSON document."""
-        if self._telemetry_path is None:
-            return None
-        try:
-            content = self._telemetry_path.read_bytes()
-            return msgspec.json.decode(content) if len(content) <= _TELEMETRY_BYTES else None
-        except (OSError, msgspec.DecodeError):
-            return None
 
     def _status(self) -> UplinkStatus:
         depth, oldest_age_s = self._backlog()
@@ -373,6 +361,7 @@ class _Uplink:
             no_subscriber=sum(lane.no_subscriber for lane in lanes),
             refused=sum(lane.refused for lane in lanes),
             telemetry_dropped=self._telemetry_dropped,
+            safe=self._safe,
         )
 
     def _backlog(self) -> tuple[int, float]:

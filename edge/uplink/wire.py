@@ -41,6 +41,7 @@ class State(Struct, frozen=True, kw_only=True):
     software: str  # version of the endoedge distribution
     boot: str  # the kernel's boot id, as in Message
     connected_at: str  # wall clock, RFC 3339, UTC: when this connection was begun
+    safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
 
 
 class Ack(Struct, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     no_subscriber: int  # PUBACKs with reason 0x10
     refused: int  # PUBACKs with a failure reason
     telemetry_dropped: int
+    safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):

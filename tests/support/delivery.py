@@ -53,15 +53,14 @@ class Box:
             return outbox.put(events)
 
     @contextlib.contextmanager
-    def uplink(self, telemetry: Path | None = None) -> Iterator[None]:
+    def uplink(self, telemetry: Path | None = None, safe: Path | None = None) -> Iterator[None]:
         """The uplink in a thread; what it raises is raised here."""
         stop, raised = threading.Event(), []
 
         def target() -> None:
             try:
-                service.run(
-                    self.config, DEVICE, self.outbox_path, self.status_path, self.notify, stop, telemetry_path=telemetry
-                )
+                paths = (self.outbox_path, self.status_path, self.notify)
+                service.run(self.config, DEVICE, *paths, stop, telemetry_path=telemetry, safe_path=safe)
             except BaseException as exc:
                 raised.append(exc)
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 EDGE = Path(__file__).parents[2] / "edge"
-DOORS = {"cuda": "memory/gpu.py", "tensorrt": "infer/tensorrt.py", "onnxruntime": "infer/onnx.py"}
+DOORS = {
+    "cuda": "memory/gpu.py",
+    "tensorrt": "infer/tensorrt.py",
+    "onnxruntime": "infer/onnx.py",
+    "paho": "uplink/mqtt.py",
+    "prometheus_client": "uplink/metrics.py",
+}
 
 
 def importers(package: str) -> set[str]:

@@ -31,10 +31,13 @@ class Facts(NamedTuple):
 
 
 def install() -> None:
-    """As an installer would: units and the service's user, from the repository, unchanged."""
-    run("install", "-m", "644", "-t", "/etc/systemd/system", *map(str, sorted(UNITS.glob("*.service"))))
-    run("install", "-m", "644", str(UNITS / "endoedge.sysusers.conf"), "/usr/lib/sysusers.d/endoedge.conf")
+    """As an installer would: units, users and folders, from the repository, unchanged."""
+    units = [*UNITS.glob("*.service"), *UNITS.glob("*.target")]
+    run("install", "-m", "644", "-t", "/etc/systemd/system", *map(str, sorted(units)))
+    for kind in ("sysusers", "tmpfiles"):
+        run("install", "-m", "644", str(UNITS / f"endoedge.{kind}.conf"), f"/usr/lib/{kind}.d/endoedge.conf")
     run("systemd-sysusers", "endoedge.conf")
+    run("systemd-tmpfiles", "--create", "endoedge.conf")
     run("systemctl", "daemon-reload")
 
 

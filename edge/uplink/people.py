@@ -1,0 +1,93 @@
+"""Who hears how the uplink is: the status file, systemd, and whoever scrapes `/metrics`."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edge.errors import UplinkError
+from edge.status import CoreStatus, read, safe_reason
+from edge.systemd import Notifier
+from edge.uplink.config import MetricsConfig
+from edge.uplink.local import replace
+from edge.uplink.wire import UplinkStatus
+from edge.watchdog import Pulse, UplinkBeat, uplink_rows
+
+if TYPE_CHECKING:
+    from edge.uplink.metrics import Exporter
+
+_CORE_BYTES = 1 << 16
+
+
+class People:
+    """Owner: the uplink's thread."""
+
+    def __init__(
+        self,
+        status_path: Path,
+        core_path: Path | None,
+        safe_path: Path | None,
+        retry_max_s: float,
+        exporter: Exporter | None = None,
+    ) -> None:
+        """`core_path`, `safe_path`: what core, or the safe state in its stead, says of itself."""
+        self._status_path, self._core_path, self._safe_path = status_path, core_path, safe_path
+        self._notifier, self._exporter = Notifier(), exporter
+        # Ready: the loop turns. Broker and outbox may be hours away.
+        self._pulse: Pulse[UplinkBeat] = Pulse(self._notifier, uplink_rows(retry_max_s))
+
+    def core(self) -> Any:
+        """Core's status file as it is; None when there is none, or it is not a small JSON document."""
+        if self._core_path is None:
+            return None
+        try:
+            content = self._core_path.read_bytes()
+            return msgspec.json.decode(content) if len(content) <= _CORE_BYTES else None
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def safe(self) -> str:
+        """Why the box is in its safe state; "" when it is not."""
+        return safe_reason(self._safe_path) if self._safe_path else ""
+
+    def tell(self, status: UplinkStatus, attempts: int) -> str:
+        """`attempts`: at a connection. Why the status file could not be written; "" when it was."""
+        beat = UplinkBeat(
+            time.monotonic_ns(), status.connected, attempts, status.depth, status.delivered, status.last_error
+        )
+        self._pulse.beat(beat, lambda: _words(status))
+        if self._exporter is not None:
+            self._exporter.show(status, read(self._core_path, CoreStatus) if self._core_path else None)
+        try:
+            replace(self._status_path, msgspec.json.encode(status))
+        except OSError as exc:
+            return f"{self._status_path}: {exc.strerror}"
+        return ""
+
+    def close(self) -> None:
+        self._notifier.say("STOPPING=1", "STATUS=ends")
+        self._notifier.close()
+        if self._exporter is not None:
+            self._exporter.close()
+
+
+def open_exporter(config: MetricsConfig | None, disk: Path) -> Exporter | None:
+    """Raises UplinkError: no prometheus_client here, or nobody may listen there."""
+    if config is None:
+        return None
+    try:
+        metrics = importlib.import_module("edge.uplink.metrics")
+    except ImportError as exc:
+        raise UplinkError("[uplink.metrics] needs prometheus_client: pip install 'endoedge[metrics]'") from exc
+    exporter: Exporter = metrics.Exporter(config, disk)
+    return exporter
+
+
+def _words(status: UplinkStatus) -> str:
+    link = status.last_error or f"connected to {status.broker}"
+    words = f"{link}; {status.depth} messages wait" if status.depth > 0 else link
+    return f"safe state: {status.safe}; {words}" if status.safe else words

@@ -1,0 +1,56 @@
+"""The units as files: what `systemd-analyze` says of them, and what they name."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.cli import assemble
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "systemd"
+SERVICES = sorted(FOLDER.glob("*.service"))
+
+
+def no_analysis() -> str:
+    """Why `systemd-analyze security --offline` cannot be had; "" when it can."""
+    if not shutil.which("systemd-analyze"):
+        return "systemd-analyze is not here"
+    said = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout
+    return "" if int(said.split()[1]) >= 250 else "systemd 250 or later is needed"
+
+
+@pytest.mark.skipif(bool(no_analysis()), reason=no_analysis())
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.stem)
+def test_it_is_exposed_to_little(unit: Path) -> None:
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(unit)]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert (said.returncode, said.stderr) == (0, ""), [*said.stdout.splitlines()[-1:], said.stderr]
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.stem)
+def test_none_leaves_a_memory_dump_or_waits_for_network_or_clock(unit: Path) -> None:
+    text = unit.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert "LimitCORE=0" in lines
+    assert not [line for line in lines if "network-online" in line or "time-sync" in line]
+
+
+def test_the_first_configuration_is_one() -> None:
+    site = assemble.load_site(FOLDER / "endoedge.toml")
+    assert str(site.outbox_path) == "/var/lib/endoedge/outbox.db"
+
+
+def test_the_units_name_units_and_users_that_are_there() -> None:
+    named = {
+        name
+        for path in [*SERVICES, FOLDER / "endoedge.target", FOLDER / "endoedge.rules"]
+        for name in re.findall(r"endoedge[\w-]*@?(?:%k)?\.(?:service|target)", path.read_text())
+    }
+    assert {name.replace("%k", "") for name in named} <= {path.name for path in FOLDER.iterdir()}
+    users = set(re.findall(r"^u (\S+)", (FOLDER / "endoedge.sysusers.conf").read_text(), re.MULTILINE))
+    assert {user for unit in SERVICES for user in re.findall(r"^User=(\S+)", unit.read_text(), re.MULTILINE)} == users

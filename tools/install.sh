@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Makes a box of this machine (Debian 12, Ubuntu 22.04 and later), as root; again: an upgrade. docs/install.md has the rest.
+#   tools/install.sh [--wheels DIR] [--extras LIST]     --wheels: no package index, all wheels lie there
+#   tools/install.sh remove [--purge]                   --purge: configuration, secrets, outbox and users, too
+# Works in a chroot, too (nothing is started then).
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+opt=/opt/endoedge etc=/etc/endoedge
+running() { [ -d /run/systemd/system ]; }
+fail() { echo "install: $*" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || fail "must be run as root"
+
+link() { # atomically: there is the old target, or the new one
+  ln -sfn "$1" "$2.new" && mv -T "$2.new" "$2"
+}
+
+remove() {
+  systemctl disable --quiet endoedge.target 2>/dev/null || true
+  running && systemctl stop endoedge.target 'endoedge-*' 2>/dev/null || true
+  if [ -f $opt/installed ]; then xargs -d '\n' rm -f -- <$opt/installed; else echo "install: nothing is in $opt"; fi
+  rm -rf $opt /var/cache/endoedge /usr/share/doc/endoedge
+  running && systemctl daemon-reload
+  if [ "${1:-}" = --purge ]; then
+    rm -rf $etc /var/lib/endoedge /var/lib/private/endoedge-console /var/lib/endoedge-console /run/endoedge
+    for user in endoedge-console endoedge-uplink endoedge; do userdel $user 2>/dev/null || true; done
+    groupdel endoedge 2>/dev/null || true
+    echo "install: removed, with configuration and data"
+  else
+    echo "install: removed; $etc and /var/lib/endoedge are kept (remove --purge takes them, too)"
+  fi
+}
+
+place() { # FILE TARGET: installs it and remembers it
+  install -D -m 644 "$1" "$2"
+  echo "$2" >>"$manifest"
+}
+
+place_files() {
+  local unit
+  for unit in systemd/*.service systemd/*.target; do place "$unit" "/usr/lib/systemd/system/${unit##*/}"; done
+  place systemd/endoedge.sysusers.conf /usr/lib/sysusers.d/endoedge.conf
+  place systemd/endoedge.tmpfiles.conf /usr/lib/tmpfiles.d/endoedge.conf
+  place systemd/endoedge.rules /usr/lib/udev/rules.d/72-endoedge.rules
+  place docs/install.md /usr/share/doc/endoedge/install.md
+  place docs/endoedge.example.toml /usr/share/doc/endoedge/endoedge.example.toml
+  place systemd/jetson.conf /usr/share/doc/endoedge/jetson.conf
+  link $opt/venv/bin/endoedge /usr/bin/endoedge
+  link $opt/current/share /usr/share/endoedge
+  printf '%s\n' /usr/bin/endoedge /usr/share/endoedge >>"$manifest"
+}
+
+build() { # FOLDER: a release whole in itself; nothing that runs sees it before the link is laid
+  local release=$1 source pip
+  /usr/bin/python3 -m venv --system-site-packages "$release/venv"  # the system's, for PyGObject is the distribution's
+  source=$(mktemp -d)
+  cp -r edge calibration pyproject.toml README.md LICENSE "$source"
+  pip=("$release/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir)
+  [ -n "$wheels" ] && pip+=(--no-index --find-links "$wheels")
+  "${pip[@]}" -c constraints.txt "$source${extras:+[$extras]}"
+  rm -rf "$source"
+  mkdir -p "$release/share"
+  cp -r models pipelines "$release/share"
+  "$release/venv/bin/endoedge" --version
+}
+
+start() {
+  systemd-sysusers endoedge.conf
+  if ! running; then systemctl enable --quiet endoedge.target; return; fi
+  systemd-tmpfiles --create endoedge.conf
+  udevadm control --reload 2>/dev/null && udevadm trigger --subsystem-match=video4linux --subsystem-match=tty || true
+  systemctl daemon-reload
+  systemctl enable --quiet endoedge.target
+  systemctl restart endoedge-uplink endoedge-core && systemctl start endoedge.target ||
+    fail "it does not come up: systemctl status 'endoedge*'; endoedge check"
+  systemctl status --no-pager --lines 0 'endoedge-*'
+}
+
+wheels="" extras=metrics
+case "${1:-}" in remove) remove "${2:-}"; exit ;; esac
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --wheels) wheels=$(realpath "$2"); shift 2 ;;
+    --extras) extras="metrics,$2"; shift 2 ;;
+    *) fail "usage: tools/install.sh [--wheels DIR] [--extras LIST] | remove [--purge]" ;;
+  esac
+done
+
+tools/setup.sh packages
+mkdir -p $opt/releases
+release=$(mktemp -d "$opt/releases/$(date +%Y%m%d)-XXXXXX")
+chmod 755 "$release"
+trap 'rm -rf "$release"' ERR
+build "$release"
+trap - ERR
+
+manifest=$opt/installed.new
+: >"$manifest"
+place_files
+[ -f $opt/installed ] && comm -23 <(sort $opt/installed) <(sort "$manifest") | xargs -r -d '\n' rm -f --
+mv "$manifest" $opt/installed
+old=$(readlink $opt/current || true)
+link "$release" $opt/current
+[ -L $opt/venv ] || link $opt/current/venv $opt/venv
+mkdir -p $etc && mkdir -p -m 700 $etc/credentials
+[ -f $etc/endoedge.toml ] || install -m 644 systemd/endoedge.toml $etc/endoedge.toml
+start
+[ -n "$old" ] && rm -rf "$old"
+echo "install: $("$opt/venv/bin/endoedge" --version) is installed; its configuration is $etc/endoedge.toml"
