@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from edge.console.config import ConsoleConfig
 from edge.errors import ConfigError, EdgeError
 from edge.record.config import RecordConfig
 
@@ -57,6 +58,7 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     outbox: OutboxConfig = OutboxConfig()
     record: RecordConfig = RecordConfig()
     display: DisplayConfig = DisplayConfig()
+    console: ConsoleConfig = ConsoleConfig()
     run_dir: str = "/run/endoedge"
     pipelines_dir: str = ""  # default: beside the program
     models_dir: str = ""

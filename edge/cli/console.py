@@ -1,0 +1,103 @@
+"""The serial console's daemon (docs/console.md), or a look at its audit log."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from edge import config
+from edge.config import OutboxConfig, SiteConfig
+from edge.console import audit, tokens
+from edge.console.audit import Audit
+from edge.console.box import Box
+from edge.console.clock import Clock, SystemClock
+from edge.console.commands import COMMANDS
+from edge.console.commands.desk import Desk
+from edge.console.config import ConsoleConfig
+from edge.console.daemon import Daemon
+from edge.console.gate import Gate
+from edge.console.port import Port
+from edge.console.shell import Shell
+from edge.errors import ConfigError
+
+HELP = "diagnostics over a serial line"
+
+
+class _Site(msgspec.Struct, frozen=True):
+    """Of `endoedge.toml`, what the console cannot do without; its defaults stand in for a file that is broken."""
+
+    device: str = "unconfigured"
+    run_dir: str = "/run/endoedge"
+    outbox: OutboxConfig = OutboxConfig()
+    console: ConsoleConfig = ConsoleConfig()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", type=Path, default=Path("/etc/endoedge/endoedge.toml"), metavar="FILE")
+    parser.add_argument("--port", metavar="DEVICE", help="another line than the configuration's")
+    parser.add_argument("--verify-audit", type=Path, metavar="PATH", help="prove an audit log: one file, or its folder")
+
+
+def main(options: argparse.Namespace) -> int:
+    if options.verify_audit:
+        print(audit.verify(options.verify_audit))
+        return 0
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    daemon(options.config, options.port).run(stop)
+    return 0
+
+
+def daemon(file: Path, port: str | None = None) -> Daemon:
+    """The console of the box that `file` describes. A file that is broken is something that a console is there to
+    tell, so it is no reason not to start."""
+    site, config_error = _read(file)
+    base, clock = file.resolve().parent, SystemClock()
+    state, keys = base / site.console.state_dir, base / site.console.keys_dir
+    desk = Desk(
+        box=_box(site, file.resolve(), config_error, clock),
+        gate=Gate(site.device, lambda: tokens.load_keys(keys), state, clock, site.console.idle_s),
+        audit=Audit(state, clock),
+    )
+    return Daemon(Port(port or site.console.port, site.console.baud, clock), Shell(desk, COMMANDS), clock)
+
+
+def _box(site: _Site, file: Path, config_error: str, clock: Clock) -> Box:
+    base = file.parent
+    return Box(
+        device=site.device,
+        config_file=file,
+        run_dir=base / site.run_dir,
+        outbox=base / site.outbox.path,
+        clock=clock,
+        check=(sys.executable, "-m", "edge.cli", "check", "--json", "-c", str(file)),
+        config_error=config_error,
+    )
+
+
+def _read(file: Path) -> tuple[_Site, str]:
+    """What of the file can be used, and what is wrong with it."""
+    try:
+        table = config.read_toml(file)
+    except ConfigError as exc:
+        return _Site(), str(exc)
+    error = ""
+    try:
+        config.decode(table, SiteConfig, str(file))
+    except ConfigError as exc:
+        error = str(exc)
+    usable = {}
+    for key in _Site.__struct_fields__:
+        if key in table:
+            try:
+                config.decode({key: table[key]}, _Site, str(file))
+            except ConfigError:
+                continue  # `error` says so already
+            usable[key] = table[key]
+    return config.decode(usable, _Site, str(file)), error

@@ -1,0 +1,33 @@
+"""Plain ASCII for a terminal: what others wrote (logs, errors, names) may not move the cursor or ring the bell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+COLUMNS = 80
+_STRANGE = re.compile(r"[^\x20-\x7e]+")
+
+
+def plain(text: str) -> str:
+    """One line of printable ASCII; whatever else there was is one `?` a run."""
+    return _STRANGE.sub("?", text.strip())
+
+
+def folded(text: str, indent: str = "") -> Iterator[str]:
+    """`text` as lines of 80 columns at most; those after the first begin with `indent`."""
+    rest = plain_keeping_indent(text)
+    yield rest[:COLUMNS]
+    rest, width = rest[COLUMNS:], COLUMNS - len(indent)
+    for start in range(0, len(rest), width):
+        yield indent + rest[start : start + width]
+
+
+def plain_keeping_indent(text: str) -> str:
+    return _STRANGE.sub("?", text.rstrip())
+
+
+def pairs(*rows: tuple[str, object]) -> Iterator[str]:
+    """Name and value, in two columns."""
+    for name, value in rows:
+        yield from folded(f"{name:<14}{value}", indent=" " * 14)
