@@ -20,7 +20,6 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from edge.console.config import ConsoleConfig
 from edge.errors import ConfigError, EdgeError
 from edge.record.config import RecordConfig
 
@@ -45,6 +44,16 @@ class DisplayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`[display]`: whether the core makes pictures for `endoedge display`."""
 
     enabled: bool = False
+
+
+class ConsoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[console]`: which serial line `endoedge console` answers on, and whose tokens open it."""
+
+    port: str = "/dev/ttyGS0"  # a USB gadget, a UART, any tty
+    baud: Annotated[int, msgspec.Meta(ge=1200, le=4_000_000)] = 115_200  # a USB gadget has none and takes any
+    keys_dir: str = "/etc/endoedge/service-keys"  # Ed25519 public keys, *.pem; without one nobody can log in
+    state_dir: str = "/var/lib/endoedge-console"  # audit log, failed logins
+    idle_s: Annotated[int, msgspec.Meta(ge=30, le=3600)] = 600  # a login that is not used for so long ends
 
 
 class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

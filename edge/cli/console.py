@@ -11,14 +11,13 @@ from pathlib import Path
 import msgspec
 
 from edge import config
-from edge.config import OutboxConfig, SiteConfig
+from edge.config import ConsoleConfig, OutboxConfig, SiteConfig
 from edge.console import audit, tokens
 from edge.console.audit import Audit
 from edge.console.box import Box
 from edge.console.clock import Clock, SystemClock
 from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
-from edge.console.config import ConsoleConfig
 from edge.console.daemon import Daemon
 from edge.console.gate import Gate
 from edge.console.port import Port
@@ -31,7 +30,7 @@ HELP = "diagnostics over a serial line"
 class _Site(msgspec.Struct, frozen=True):
     """Of `endoedge.toml`, what the console cannot do without; its defaults stand in for a file that is broken."""
 
-    device: str = "unconfigured"
+    device: config.Name = "unconfigured"
     run_dir: str = "/run/endoedge"
     outbox: OutboxConfig = OutboxConfig()
     console: ConsoleConfig = ConsoleConfig()

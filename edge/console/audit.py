@@ -80,7 +80,7 @@ class Audit:
             raise ConsoleError(f"audit log {self.folder}: {exc.strerror}") from exc
 
     def note_open(self, command: str, outcome: str) -> None:
-        """As `note`, of what needs no login: where the disk fails, or in a minute that has had its share, it is counted."""
+        """As `note`, of what needs no login; only counted where the disk fails or the minute has had its share."""
         now_ns = self._clock.now_ns()
         if now_ns - self._minute_ns >= _MINUTE_NS:
             self._minute_ns, self._open_notes = now_ns, 0

@@ -137,13 +137,13 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
 
     def core(self) -> CoreView | str:
         """Or why there is none, in one line."""
-        return _view(self.run_dir / "status.json", CoreView, "core")
+        return _view(self.run_dir / "status.json", CoreView)
 
     def core_age_s(self, core: CoreView) -> float:
         return (self.clock.now_ns() - core.updated_ns) / 1e9
 
     def uplink(self) -> UplinkView | str:
-        return _view(self.run_dir / "uplink.json", UplinkView, "uplink")
+        return _view(self.run_dir / "uplink.json", UplinkView)
 
     def uplink_age_s(self) -> float:
         """By the file's own date, which the same clock gave it; infinite when it is gone."""
@@ -167,18 +167,21 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
 
     def snapshot(self) -> bytes:
         """Both status files as they are, for machines."""
-        files = {
-            name: _json(self.run_dir / f"{file}.json") for name, file in (("core", "status"), ("uplink", "uplink"))
+        console = {
+            "version": __version__,
+            "device": self.device,
+            "boot": self.clock.boot,
+            "now_ns": self.clock.now_ns(),
+            "config_error": self.config_error,
         }
-        console = {"version": __version__, "device": self.device, "boot": self.clock.boot}
-        console |= {"now_ns": self.clock.now_ns(), "config_error": self.config_error}
-        return msgspec.json.encode({"console": console, **files})
+        core, uplink = _json(self.run_dir / "status.json"), _json(self.run_dir / "uplink.json")
+        return msgspec.json.encode({"console": console, "core": core, "uplink": uplink})
 
 
-def _view(path: Path, kind: type[V], who: str) -> V | str:
+def _view(path: Path, kind: type[V]) -> V | str:
     content = _small(path)
     if not content:
-        return f"{who} is not running, or has never run since the machine started ({path} is not there)"
+        return f"does not run, or has not since the machine started: {path} is not there"
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.DecodeError as exc:

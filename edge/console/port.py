@@ -59,10 +59,14 @@ class Port:
         """What has come in; None: the line is gone, and closed."""
         assert self._serial is not None
         try:
-            data = os.read(self._serial.fd, _READ_BYTES)
+            if data := os.read(self._serial.fd, _READ_BYTES):
+                return data
+            self._gone("hung up")  # it was readable, and nothing came
         except OSError as exc:
-            return b"" if exc.errno in _BUSY else self._gone(exc.strerror)
-        return data or self._gone("hung up")  # it was readable, and nothing came
+            if exc.errno in _BUSY:
+                return b""
+            self._gone(str(exc.strerror))
+        return None
 
     def write(self, data: bytes) -> int | None:
         """How many bytes it took; None: gone.
@@ -73,7 +77,10 @@ class Port:
         try:
             return os.write(self._serial.fd, data)
         except OSError as exc:
-            return 0 if exc.errno in _BUSY else self._gone(exc.strerror)
+            if exc.errno in _BUSY:
+                return 0
+            self._gone(str(exc.strerror))
+        return None
 
     def dropped(self) -> bool:
         """Was carrier detect on, and is now off: the other end's DTR. False where the line has no such wire."""

@@ -1,7 +1,7 @@
 """SMP, the Simple Management Protocol of MCUmgr, as it is spoken on serial lines. Pure.
 
-A packet is base64 of: length (2 bytes, of what follows), SMP header (8), CBOR map, CRC-16/XMODEM (2), all big-endian; cut
-into lines of at most 127 bytes, the first marked 06 09, the others 04 14. (Zephyr, "SMP over console".)
+A packet is base64 of: length (2 bytes, of what follows), SMP header (8), CBOR map, CRC-16/XMODEM (2), all big-endian;
+cut into lines of at most 127 bytes, the first marked 06 09, the others 04 14. (Zephyr, "SMP over console".)
 """
 
 from __future__ import annotations

@@ -78,10 +78,9 @@ def signal(desk: Desk, words: list[str]) -> Job:
 
 def faults(desk: Desk, words: list[str]) -> Job:
     del words
-    count = 0
-    for count, (where, what) in enumerate(faults_of(desk.box), 1):
-        yield from pairs((where, what))
-    yield f"{count} faults now" if count else "no faults now"
+    found = list(faults_of(desk.box))
+    yield from pairs(*found)
+    yield f"faults now: {len(found) or 'none'}"
     yield "earlier ones are in the journal: `log`"
 
 
@@ -164,7 +163,7 @@ def _decoded(output: bytes, what: str) -> list[dict[str, Any]]:
 
 def _needed(core: CoreView | str) -> CoreView:
     if isinstance(core, str):
-        raise ConsoleError(core)
+        raise ConsoleError(f"core {core}")
     return core
 
 
