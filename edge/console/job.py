@@ -35,6 +35,7 @@ Job = Generator[Step, bytes | None, None]
 """It is sent the bytes that came in during a Take, b"" when none did."""
 
 _READ_BYTES = 1 << 16
+_BURIAL_S = 0.2
 
 
 class Ended(NamedTuple):
@@ -90,7 +91,8 @@ def child(
             yield Wait(0.01)
         return Ended(process.returncode, bytes(said), False)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a disk that hangs keeps even the killed
+                process.wait(_BURIAL_S)

@@ -97,6 +97,7 @@ class Port:
                 self._serial.reset_output_buffer()
 
     def close(self) -> None:
+        self.flush()  # or the driver waits for a reader, for up to half a minute
         port, self._serial = self._serial, None
         if port:
             with contextlib.suppress(OSError):
