@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -91,12 +92,23 @@ def _read(file: Path) -> tuple[_Site, str]:
         config.decode(table, SiteConfig, str(file))
     except ConfigError as exc:
         error = str(exc)
-    usable = {}
-    for key in _Site.__struct_fields__:
-        if key in table:
-            try:
-                config.decode({key: table[key]}, _Site, str(file))
-            except ConfigError:
-                continue  # `error` says so already
-            usable[key] = table[key]
-    return config.decode(usable, _Site, str(file)), error
+    return config.decode(_fitting(table), _Site, str(file)), error
+
+
+def _fitting(table: dict[str, Any]) -> dict[str, Any]:
+    """The keys whose values can be used; of a table that cannot be used as a whole, those of its keys."""
+    fitting = {}
+    for key, value in table.items():
+        if _fits({key: value}):
+            fitting[key] = value
+        elif isinstance(value, dict):
+            fitting[key] = {name: inner for name, inner in value.items() if _fits({key: {name: inner}})}
+    return fitting
+
+
+def _fits(table: dict[str, Any]) -> bool:
+    try:
+        msgspec.convert(table, _Site)
+    except msgspec.ValidationError:
+        return False
+    return True

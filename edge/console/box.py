@@ -161,6 +161,9 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
             return f"{self.outbox}: {exc}"
         return Queue(int(depth), oldest or "")
 
+    def config_text(self) -> str:
+        return _small(self.config_file).decode("utf-8", "replace")
+
     def text(self, name: str) -> str:
         """A small file of the kernel under `root`; "" when it cannot be read."""
         return _small(self.root / name).decode("utf-8", "replace").strip(" \t\r\n\0")

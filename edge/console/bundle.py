@@ -34,11 +34,10 @@ class Bundle(NamedTuple):
 
 def make(box: Box, journal: Sequence[str], warnings: Sequence[str], faults: Sequence[str], audit: bytes) -> Bundle:
     """`journal`, and of it the `warnings` (and worse), as lines; `faults` are those of now."""
-    table, config_error = _configuration(box)
-    secrets = redact.secrets_of(table, box.config_file.parent)
+    configuration, secrets = _configuration(box)
     trees = {
         "versions.json": _versions(box),
-        "configuration.json": table or config_error,
+        "configuration.json": configuration,
         "status.json": _statuses(box),
     }
     texts = {
@@ -55,12 +54,15 @@ def make(box: Box, journal: Sequence[str], warnings: Sequence[str], faults: Sequ
     return Bundle(f"{stem}.tar.gz", packed, hashlib.sha256(packed).hexdigest())
 
 
-def _configuration(box: Box) -> tuple[dict[str, Any] | None, str]:
-    """The site's file as tables. One that is no TOML is not packed: nobody can say what of it is a secret."""
+def _configuration(box: Box) -> tuple[dict[str, Any] | str, set[str]]:
+    """The site's file as tables, and its secrets. One that is no TOML is not packed: nobody can say what of it is one;
+    what looks like one is looked for everywhere else all the same."""
+    base = box.config_file.parent
     try:
-        return read_toml(box.config_file), ""
+        table = read_toml(box.config_file)
     except ConfigError as exc:
-        return None, f"not included: {exc}"
+        return f"not included: {exc}", redact.secrets_of(redact.settings_in(box.config_text()), base)
+    return table, redact.secrets_of(table, base)
 
 
 def _versions(box: Box) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import os
+import termios
 from typing import TYPE_CHECKING
 
 from edge.console.clock import Clock
@@ -47,7 +48,7 @@ class Port:
         try:
             # `exclusive` keeps off others that ask for it, too; root's getty has to be told (docs/console.md).
             self._serial = Serial(self._name, self._baud, timeout=0, write_timeout=0, exclusive=True)
-        except (SerialException, OSError, ValueError) as exc:
+        except (SerialException, OSError, ValueError, termios.error) as exc:
             self._tell(f"{self._name}: cannot be opened: {exc}")
             self._later()
             return False
@@ -93,7 +94,7 @@ class Port:
     def flush(self) -> None:
         """Forget what the driver still holds for a reader that does not read."""
         if self._serial:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, termios.error):
                 self._serial.reset_output_buffer()
 
     def close(self) -> None:

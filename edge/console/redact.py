@@ -22,6 +22,7 @@ _SAID = re.compile(
 _IN_URL = re.compile(r"://[^/\s@]+@")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _SERVICE_TOKEN = re.compile(r"\bEET1\.[\w.-]+")
+_SETTING = re.compile(r"""([\w-]+)["']?\s*[:=]\s*(["']?)([^"'\s]+)\2""")
 _FILE_BYTES = 1 << 16
 _SHORTEST = 4  # a shorter value turns up by chance
 
@@ -35,6 +36,11 @@ def cleaned(value: Any, secrets: set[str], key: str = "") -> Any:
     if isinstance(value, list):
         return [cleaned(item, secrets) for item in value]
     return scrubbed(value, secrets) if isinstance(value, str) else value
+
+
+def settings_in(text: str) -> dict[str, Any]:
+    """`name = "value"`, wherever that stands in a text that is no TOML."""
+    return {f"{number} {name}": value for number, (name, _, value) in enumerate(_SETTING.findall(text))}
 
 
 def secrets_of(value: Any, base: Path, key: str = "") -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 COLUMNS = 80
@@ -14,17 +15,10 @@ def plain(text: str) -> str:
     return _STRANGE.sub("?", text.strip())
 
 
-def folded(text: str, indent: str = "") -> Iterator[str]:
-    """`text` as lines of 80 columns at most; those after the first begin with `indent`."""
-    rest = plain_keeping_indent(text)
-    yield rest[:COLUMNS]
-    rest, width = rest[COLUMNS:], COLUMNS - len(indent)
-    for start in range(0, len(rest), width):
-        yield indent + rest[start : start + width]
-
-
-def plain_keeping_indent(text: str) -> str:
-    return _STRANGE.sub("?", text.rstrip())
+def folded(text: str, indent: str = "") -> list[str]:
+    """`text` as lines of 80 columns at most, broken at spaces; those after the first begin with `indent`."""
+    line = _STRANGE.sub("?", text.rstrip())
+    return textwrap.wrap(line, COLUMNS, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def pairs(*rows: tuple[str, object]) -> Iterator[str]:

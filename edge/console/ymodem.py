@@ -17,7 +17,7 @@ from edge.errors import ConsoleError
 
 SOH, STX, EOT, ACK, NAK, CAN, CTRL_C = 0x01, 0x02, 0x04, 0x06, 0x15, 0x18, 0x03
 CRC_PLEASE = ord("C")
-START_S, ANSWER_S, TRIES = 60.0, 10.0, 10
+START_S, ANSWER_S, FAREWELL_S, TRIES = 60.0, 10.0, 2.0, 10
 _CANCEL = bytes([CAN] * 8 + [0x08] * 8)  # and the backspaces clean a person's screen
 
 Talk = Generator[Step, bytes | None, None]
@@ -33,22 +33,17 @@ class Sender:
         """Raises ConsoleError: nobody received, or the receiver gave up."""
         try:
             yield from self._wait_for(CRC_PLEASE, START_S, "nobody has started a receiver")
-            yield from self._block(0, f"{name}\0{len(content)}".encode("ascii"))
+            yield from self._until_acked(_block(0, f"{name}\0{len(content)}".encode("ascii")))
             yield from self._wait_for(CRC_PLEASE, ANSWER_S, "the receiver does not want the file")
             for number, start in enumerate(range(0, len(content), 1024), 1):
-                yield from self._block(number, content[start : start + 1024], padding=b"\x1a")
+                yield from self._until_acked(_block(number, content[start : start + 1024], padding=b"\x1a"))
             yield from self._until_acked(bytes([EOT]))
-            yield from self._wait_for(CRC_PLEASE, ANSWER_S, "the receiver does not end the transfer")
-            yield from self._block(0, b"")
+            if (yield from self._hear(bytes([CRC_PLEASE]), ANSWER_S)) is not None:
+                yield _block(0, b"")  # no further file. Receivers that then go without a word are no failure
+                yield from self._hear(bytes([ACK]), FAREWELL_S)
         except ConsoleError:
             yield _CANCEL
             raise
-
-    def _block(self, number: int, content: bytes, padding: bytes = b"\0") -> Talk:
-        size = 128 if len(content) <= 128 else 1024
-        body = content.ljust(size, padding)
-        head = bytes([SOH if size == 128 else STX, number & 255, 255 - (number & 255)])
-        yield from self._until_acked(head + body + binascii.crc_hqx(body, 0).to_bytes(2, "big"))
 
     def _until_acked(self, block: bytes) -> Talk:
         for _ in range(TRIES):
@@ -78,3 +73,10 @@ class Sender:
             if left_s <= 0:
                 return None
             self._heard += (yield Take(left_s)) or b""
+
+
+def _block(number: int, content: bytes, padding: bytes = b"\0") -> bytes:
+    size = 128 if len(content) <= 128 else 1024
+    body = content.ljust(size, padding)
+    head = bytes([SOH if size == 128 else STX, number & 255, 255 - (number & 255)])
+    return head + body + binascii.crc_hqx(body, 0).to_bytes(2, "big")

@@ -24,6 +24,7 @@ from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT
 from edge.console.gate import Gate
+from edge.console.job import Wait
 from edge.console.shell import Shell
 from edge.console.tokens import Claims, Right
 from tools import service_token
@@ -120,7 +121,7 @@ class Person:
         while True:
             said += self.sees()
             fd = self.shell.fd
-            if fd is None and not self.shell.out:
+            if not isinstance(self.shell._wait, Wait) and not self.shell.out:
                 return said.decode("ascii")
             assert time.monotonic() < deadline, said
             ready = bool(select.select([fd] if fd is not None else [], [], [], 1.0)[0])
@@ -202,7 +203,7 @@ class Wire:
         """Press Enter, now and then, until the console is at its prompt: it keeps quiet on a noisy line."""
         deadline = time.monotonic() + within_s
         while True:
-            os.write(self.fd, b"\r")
+            self.write(b"\r")
             with contextlib.suppress(AssertionError):
                 return self.until(PROMPT, 1.5)
             assert time.monotonic() < deadline, "not back at the prompt"
