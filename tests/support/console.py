@@ -211,12 +211,16 @@ class Wire:
 
 @contextlib.contextmanager
 def console(folder: Path, *extra: str) -> Iterator[tuple[Wire, subprocess.Popen[bytes]]]:
-    """`endoedge console` as a process, on a line of its own; `extra` are lines of its `[console]` table."""
+    """`endoedge console` as a process, on a line of its own; `extra` are lines of its `[console]` table.
+
+    Programs in `folder`/bin come before the system's.
+    """
     write_site(folder, extra)
     wire = Wire(folder / "tty")
     command = [sys.executable, "-m", "edge.cli", "console", "-c", str(folder / "endoedge.toml")]
     with (folder / "console.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=log)
+        path = f"{folder / 'bin'}:{os.environ['PATH']}"
+        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}, stderr=log)
     try:
         yield wire, process
     finally:

@@ -164,6 +164,7 @@ def test_a_configuration_that_is_no_toml_is_not_packed(person: Person) -> None:
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         everything = b"".join(tar.extractfile(one).read() for one in tar.getmembers())  # type: ignore[union-attr]
     assert b"not included: " in everything
+    # What stands in a table called "credentials" under a harmless name cannot be known without reading TOML.
     assert [where for where, secret in SECRETS.items() if secret.encode() in everything] == ["in a table"]
 
 
