@@ -43,7 +43,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(PIECES, max_size=12).map(b"".join), max_size=25), st.booleans())
 def test_any_mixture_of_words_and_noise(chunks: list[bytes], pauses: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -71,22 +71,34 @@ def back_at_the_prompt(person: Person) -> None:
     assert "device" in person.asks("status")
 
 
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[tuple[Wire, int]]:
-    (tmp_path / "bin").mkdir()
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wire, int, Path]]:
+    """One console for all of them: it has to live through everything."""
+    folder = tmp_path_factory.mktemp("console")
+    (folder / "bin").mkdir()
     for program in ("systemctl", "journalctl"):
-        script(tmp_path / "bin" / program, f"touch {tmp_path}/asked")
-    make_keys(tmp_path)
-    with console(tmp_path) as (wire, process):
+        script(folder / "bin" / program, f"touch {folder}/asked")
+    make_keys(folder)
+    with console(folder) as (wire, process):
         wire.prompt()
-        yield wire, process.pid
-        wire.prompt()
-        wire.write(b"time\r")
-        assert b"wall clock" in wire.until(PROMPT)
+        yield wire, process.pid, folder
         assert process.poll() is None
-        assert not (tmp_path / "asked").exists()
-        assert "Traceback" not in (tmp_path / "console.log").read_text()
-    audit.verify(tmp_path / "state")
+    audit.verify(folder / "state")
+
+
+@pytest.fixture
+def line(running: tuple[Wire, int, Path]) -> Iterator[tuple[Wire, int]]:
+    """And after each, it is back at the prompt, and nobody was let in."""
+    wire, pid, folder = running
+    yield wire, pid
+    wire.write(b"\x03")
+    wire.prompt()
+    wire.write(b"time\r")
+    assert b"wall clock" in wire.until(PROMPT)
+    wire.write(b"reboot now\r")
+    assert b"refused: log in first" in wire.until(PROMPT)
+    assert not (folder / "asked").exists()
+    assert "Traceback" not in (folder / "console.log").read_text()
 
 
 def test_a_million_random_bytes(line: tuple[Wire, int]) -> None:
