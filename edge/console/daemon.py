@@ -29,6 +29,7 @@ class Daemon:
                 self.turn()
         finally:
             self._shell.hang_up("the console stops")
+            self._shell.settle()
             self._port.close()
 
     def turn(self) -> None:
@@ -44,6 +45,7 @@ class Daemon:
         self._shell.step(readable=waits_for in readable)
         if fd in writable or not writes:
             self._send()
+        self._shell.settle()
         if self._port.dropped():
             self._shell.hang_up("the other end hung up")
         self._look_for_a_stall()

@@ -39,6 +39,7 @@ class Shell:
         self._pending, self._raw = bytearray(), bytearray()
         self._job: Job | None = None
         self._command = ""
+        self._unrecorded: list[tuple[str, str]] = []
         self._wait: Wait | Take | None = None
         self._until_ns = 0
         self._quiet = False
@@ -81,6 +82,12 @@ class Shell:
             self._read()
             self._carry_on(False)
 
+    def settle(self) -> None:
+        """Write down what was answered. May take as long as the disk does."""
+        for command, outcome in self._unrecorded:
+            self._desk.audit.note_open(command, outcome)
+        self._unrecorded.clear()
+
     def hang_up(self, why: str) -> None:
         """Nobody is there any more: whatever was going on ends, and so does the login."""
         if self._job:
@@ -110,7 +117,7 @@ class Shell:
     def _handle(self, typed: Typed) -> None:
         if isinstance(typed, Frame):
             if answered := self._machine.take(typed.content):
-                self._desk.audit.note_open(answered[0], "answered")
+                self._unrecorded.append((answered[0], "answered"))
                 self.out += answered[1]
         elif isinstance(typed, Line):
             self._line(typed)
@@ -214,9 +221,10 @@ class Shell:
         self.out += PROMPT
 
     def _record(self, who: str, command: str, outcome: str) -> None:
-        """A login lasts only as long as what is done in it can be recorded."""
+        """A login lasts only as long as what is done in it can be recorded. What anybody may ask is answered first:
+        the disk can take its time."""
         if who == "-":
-            self._desk.audit.note_open(command, outcome)
+            self._unrecorded.append((command, outcome))
             return
         try:
             self._desk.audit.note(who, command, outcome)

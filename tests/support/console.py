@@ -113,7 +113,9 @@ class Person:
     def types(self, keys: bytes | str) -> str:
         """What it says to that; the commands' own waits are waited for."""
         self.shell.feed(keys.encode() if isinstance(keys, str) else keys)
-        return self.waits()
+        said = self.waits()
+        self.shell.settle()
+        return said
 
     def waits(self) -> str:
         said, deadline = b"", time.monotonic() + WITHIN_S

@@ -26,7 +26,15 @@ def test_the_example_is_a_valid_site_configuration() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "ARCHITECTURE.md", "docs/on-device.md", "docs/jetson.md", "docs/board.md", "calibration/README.md"],
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/on-device.md",
+        "docs/jetson.md",
+        "docs/board.md",
+        "docs/console.md",
+        "calibration/README.md",
+    ],
 )
 def test_named_files_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")

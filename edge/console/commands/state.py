@@ -220,9 +220,9 @@ def _board(core: CoreView) -> str:
 
 
 def _broker(uplink: UplinkView) -> str:
-    return f"{uplink.broker} {'connected' if uplink.connected else 'NOT connected'}" + (
-        f": {uplink.last_error}" if uplink.last_error else ""
-    )
+    state = "connected" if uplink.connected else "NOT connected"
+    error = uplink.last_error.removeprefix(f"broker {uplink.broker}: ")
+    return f"{uplink.broker} {state}{': ' + error if error else ''}"
 
 
 def _queue(box: Box) -> str:
