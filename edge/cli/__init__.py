@@ -28,6 +28,7 @@ COMMANDS = (
     "model",
     "console",
 )  # each: a file with HELP, arguments() and main()
+SERVICES = ("run", "console")  # what they log is for the journal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.set_defaults(main=module.main)
         module.arguments(command)
     options = parser.parse_args(argv)
-    _log_to_stderr(logging.DEBUG if options.verbose else logging.WARNING if options.command != "run" else logging.INFO)
+    _log_to_stderr(
+        logging.DEBUG if options.verbose else logging.INFO if options.command in SERVICES else logging.WARNING
+    )
     try:
         return int(options.main(options))
     except EdgeError as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 import threading
@@ -23,7 +24,9 @@ from edge.console.daemon import Daemon
 from edge.console.gate import Gate
 from edge.console.port import Port
 from edge.console.shell import Shell
-from edge.errors import ConfigError
+from edge.errors import ConfigError, ConsoleError
+
+log = logging.getLogger(__name__)
 
 HELP = "diagnostics over a serial line"
 
@@ -47,10 +50,11 @@ def main(options: argparse.Namespace) -> int:
     if options.verify_audit:
         print(audit.verify(options.verify_audit))
         return 0
+    running = daemon(options.config, options.port)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    daemon(options.config, options.port).run(stop)
+    running.run(stop)
     return 0
 
 
@@ -60,12 +64,21 @@ def daemon(file: Path, port: str | None = None) -> Daemon:
     site, config_error = _read(file)
     base, clock = file.resolve().parent, SystemClock()
     state, keys = base / site.console.state_dir, base / site.console.keys_dir
+    _tell_of_the_audit_log(state)
     desk = Desk(
         box=_box(site, file.resolve(), config_error, clock),
         gate=Gate(site.device, lambda: tokens.load_keys(keys), state, clock, site.console.idle_s),
         audit=Audit(state, clock),
     )
     return Daemon(Port(port or site.console.port, site.console.baud, clock), Shell(desk, COMMANDS), clock)
+
+
+def _tell_of_the_audit_log(state: Path) -> None:
+    if audit.files(state):
+        try:
+            log.info("audit log: %s", audit.verify(state))
+        except ConsoleError as exc:
+            log.error("audit log does not hold: %s", exc)
 
 
 def _box(site: _Site, file: Path, config_error: str, clock: Clock) -> Box:

@@ -3,14 +3,15 @@
     STATE/audit-000000000001.log   named after the first sequence number in it; a full file is followed by the next
 
 A line is on the disk when `note` returns (fsync). The oldest files go when there are more than `keep`. A chain shows
-that a line was changed, removed or put in; it cannot show that the newest lines were cut off, so the head is told to
-the journal and to whoever logs in.
+that a line was changed, removed or put in; it cannot show that the newest lines were cut off, so its head is told to
+the journal, at each start and with all that was done in a login, and to whoever logs in.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from edge.console.clock import Clock
 from edge.console.text import plain
 from edge.errors import ConsoleError
 from edge.types import Struct
+
+log = logging.getLogger(__name__)
 
 FILE_BYTES = 1 << 20
 KEEP = 16
@@ -154,6 +157,8 @@ class Audit:
             raise
         self._size += len(line) + 1
         self._head, self._unlisted = Head(entry.seq, _digest(line)), 0
+        if who != "-":  # a second copy, which journald seals by its own means
+            log.info("%s: %s: %s (audit line %d, %s)", entry.who, entry.command, entry.outcome, *self._head)
 
     def _turn(self, seq: int) -> None:
         """The next file. No file is ever renamed, so a power cut cannot mix them up."""
@@ -171,7 +176,7 @@ class Audit:
 
 def files(folder: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(folder.glob("audit-*.log"))
+    return sorted(folder.glob(f"audit-{'[0-9]' * 12}.log"))
 
 
 def verify(path: Path) -> str:

@@ -19,6 +19,7 @@ from edge.console.clock import Clock
 
 STALE_S = 5.0  # a status is written once a second
 _FILE_MOST = 1 << 20
+_LOCK_WAIT_S = 0.05  # `status` should not wait for a writer
 _UNITS = ("endoedge-core", "endoedge-uplink", "endoedge-update", "endoedge-console")
 
 
@@ -154,8 +155,11 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     def queue(self) -> Queue | str:
         if not self.outbox.exists():
             return f"{self.outbox}: not there yet; the core makes it"
+        # Closed by all, it has no WAL, and who may not make one has to promise that nobody writes meanwhile.
+        closed = not self.outbox.with_name(self.outbox.name + "-wal").exists()
+        address = f"{self.outbox.as_uri()}?mode=ro{'&immutable=1' if closed else ''}"
         try:
-            with contextlib.closing(sqlite3.connect(f"{self.outbox.as_uri()}?mode=ro", uri=True, timeout=0.05)) as db:
+            with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_LOCK_WAIT_S)) as db:
                 depth, oldest = db.execute("SELECT count(*), min(committed_at) FROM outbox").fetchone()
         except sqlite3.Error as exc:
             return f"{self.outbox}: {exc}"

@@ -31,7 +31,7 @@ class Port:
         self._name, self._baud, self._clock = name, baud, clock
         self._serial: Serial | None = None
         self._pause_s, self._next_ns = REOPEN_S, 0
-        self._carrier = False
+        self._carrier: bool | None = None
         self._told = ""
 
     @property
@@ -52,7 +52,7 @@ class Port:
             self._tell(f"{self._name}: cannot be opened: {exc}")
             self._later()
             return False
-        self._pause_s, self._carrier, self._told = REOPEN_S, False, ""
+        self._pause_s, self._carrier, self._told = REOPEN_S, None, ""
         log.info("%s: open", self._name)
         return True
 
@@ -83,13 +83,17 @@ class Port:
             self._gone(str(exc.strerror))
         return None
 
+    def carrier(self) -> bool | None:
+        """Carrier detect, the other end's DTR; None where the line does not say."""
+        try:
+            return bool(self._serial.cd) if self._serial else None
+        except OSError:
+            return None
+
     def dropped(self) -> bool:
-        """Was carrier detect on, and is now off: the other end's DTR. False where the line has no such wire."""
-        before, self._carrier = self._carrier, False
-        if self._serial:
-            with contextlib.suppress(OSError):
-                self._carrier = bool(self._serial.cd)
-        return before and not self._carrier
+        """Was carrier detect on, and is now off?"""
+        before, self._carrier = self._carrier, self.carrier()
+        return before is True and self._carrier is False
 
     def flush(self) -> None:
         """Forget what the driver still holds for a reader that does not read."""

@@ -19,7 +19,7 @@ from typing import Any
 from edge.console import tokens
 from edge.console.audit import Audit
 from edge.console.box import Box
-from edge.console.clock import Wall
+from edge.console.clock import Clock, Wall
 from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT
@@ -77,7 +77,7 @@ def script(path: Path, text: str) -> tuple[str, ...]:
     return (str(path),)
 
 
-def desk(folder: Path, clock: HandClock | None = None, **box: Any) -> Desk:
+def desk(folder: Path, clock: Clock | None = None, **box: Any) -> Desk:
     """Everything under `folder`: run, state, keys, endoedge.toml."""
     clock = clock or HandClock()
     (folder / "run").mkdir(exist_ok=True)

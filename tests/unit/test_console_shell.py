@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sqlite3
+import tempfile
 import time
 from pathlib import Path
 
@@ -349,3 +350,19 @@ def test_a_token_for_the_wrong_device_is_told(person: Person, key: Path) -> None
     said = person.asks("login " + signed(key, found[1], device="theatre-4"))
     assert "failed: it is for device theatre-4" in said
     assert msgspec.json.encode(person.audit()).count(b"EET1") == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may only read")
+def test_an_outbox_that_everybody_has_closed_is_read_by_who_may_only_read() -> None:
+    """Core and uplink are dead, so there is no WAL, and the console's user may not make one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        Outbox.open(folder / "outbox.db", "theatre-3", 1 << 20).close()
+        (folder / "outbox.db").chmod(0o644)
+        box = Person(folder).desk.box
+        os.seteuid(65534)
+        try:
+            assert box.queue() == (0, "")
+        finally:
+            os.seteuid(0)
