@@ -298,6 +298,21 @@ def test_a_noisy_line_is_left_alone_and_a_calm_second_brings_the_prompt_back(per
     assert person.audit()[-1]["unlisted"] == 2001
 
 
+def test_a_spoilt_line_is_not_carried_out_for_anybody(person: Person, key: Path) -> None:
+    person.logs_in(key)
+    assert "noise on the line: nothing was done" in person.types(b"reboot\xff now\r")
+    assert not (person.folder / "systemctl.asked").exists()
+
+
+def test_an_echo_at_the_other_end_dies_down(person: Person) -> None:
+    """One key on a line whose other end sends back all that it gets."""
+    person.shell.feed(b"a")
+    for _ in range(3000):
+        person.shell.step()
+        person.shell.feed(person.sees())
+    assert person.sees() == b""
+
+
 def test_two_consoles_on_one_line_fall_silent(tmp_path: Path) -> None:
     """Each hears what the other says, as on a line with an echo."""
     for name in ("one", "two"):
