@@ -39,7 +39,7 @@ wanted="$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16) $extras $
 stamp=.venv/endoedge-setup${extras:+-$extras}
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   echo "setup: installing Python packages into .venv"
-  target=.
+  target=".[console]"
   [ "$extras" = dev ] && target=".[dev,calibration]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
   echo "$wanted" >"$stamp"

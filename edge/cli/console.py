@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import signal
 import sys
@@ -28,6 +29,7 @@ from edge.errors import ConfigError, ConsoleError
 
 log = logging.getLogger(__name__)
 
+NEEDS = ("serial", "cryptography")
 HELP = "diagnostics over a serial line"
 
 
@@ -61,6 +63,8 @@ def main(options: argparse.Namespace) -> int:
 def daemon(file: Path, port: str | None = None) -> Daemon:
     """The console of the box that `file` describes. A file that is broken is something that a console is there to
     tell, so it is no reason not to start."""
+    if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
+        raise ConsoleError(f"{' and '.join(missing)}: not installed; pip install 'endoedge[console]'")
     site, config_error = _read(file)
     base, clock = file.resolve().parent, SystemClock()
     state, keys = base / site.console.state_dir, base / site.console.keys_dir
