@@ -34,7 +34,7 @@ DEVICE = "theatre-3"
 ALL: tuple[Right, ...] = ("diagnose", "restart")
 BOOT = "0d1f5f0e-6f0a-4c7e-9d0b-2f0f5d1f7a11"
 NOW = 1_790_000_000  # seconds since 1970 of a wall clock that is right
-WITHIN_S = 20.0
+WITHIN_S = 60.0  # only a failure comes to it
 
 
 class HandClock:

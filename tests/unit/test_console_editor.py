@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.console.editor import FRAME_MOST, LINE_MOST, Editor, Frame, Interrupt, Line, Typed
+
+ON_A_BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def typed(data: bytes, chunk: int = 1 << 20) -> tuple[list[Typed], bytes]:
@@ -79,11 +81,13 @@ def test_what_only_begins_like_a_frame_does_not_swallow_enter(noise: bytes) -> N
     assert found[-1] == Line("status", False)
 
 
+@ON_A_BUSY_MACHINE
 @given(st.binary(max_size=600), st.integers(1, 40))
 def test_pieces_make_no_difference(data: bytes, chunk: int) -> None:
     assert typed(data) == typed(data, chunk)
 
 
+@ON_A_BUSY_MACHINE
 @given(st.binary(max_size=600))
 def test_the_echo_is_plain(data: bytes) -> None:
     """Whatever comes in, what goes out moves no cursor and rings no bell."""
@@ -91,6 +95,7 @@ def test_the_echo_is_plain(data: bytes) -> None:
     assert not set(echo) - set(range(0x20, 0x7F)) - set(b"\r\n\b")
 
 
+@ON_A_BUSY_MACHINE
 @given(st.binary(max_size=200))
 def test_after_anything_two_enters_are_a_clean_prompt(data: bytes) -> None:
     found, _ = typed(data + b"\r\rstatus\r")

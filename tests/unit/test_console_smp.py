@@ -11,13 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.console import cbor, smp
 from edge.console.editor import FRAME_MOST
 from edge.console.machine import OURS, STATUS, Machine
 from tests.support.console import desk
+
+ON_A_BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=40) | st.binary(max_size=300),
@@ -68,17 +70,20 @@ def read(group: int, command: int, body: dict[str, Any], sequence: int = 7) -> b
     return bytes([0, 0, 0, len(content), 0, group, sequence, command]) + content
 
 
+@ON_A_BUSY_MACHINE
 @given(VALUES)
 def test_cbor_comes_back(value: Any) -> None:
     assert cbor.loads(cbor.dumps(value)) == value
 
 
+@ON_A_BUSY_MACHINE
 @given(VALUES)
 def test_cbor_is_the_reference_s(value: Any) -> None:
     cbor2 = pytest.importorskip("cbor2")
     assert cbor.dumps(value) == cbor2.dumps(value)
 
 
+@ON_A_BUSY_MACHINE
 @given(st.binary(max_size=200))
 def test_cbor_of_nonsense_is_a_value_or_an_error(data: bytes) -> None:
     with contextlib.suppress(ValueError):
@@ -145,6 +150,7 @@ def test_an_answer_is_never_answered(machine: Machine) -> None:
     assert [machine.take(line) for line in answer.splitlines()] == [None] * len(answer.splitlines())
 
 
+@ON_A_BUSY_MACHINE
 @given(st.binary(max_size=700), st.integers(0, 2**32))
 def test_packets_survive_their_lines_and_damage_is_seen(packet: bytes, seed: int) -> None:
     packet = packet.ljust(8, b"\0")

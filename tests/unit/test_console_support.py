@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.console import redact
@@ -18,6 +18,8 @@ from edge.console.job import Take
 from edge.console.ymodem import ACK, CAN, EOT, NAK, SOH, START_S, STX, Sender
 from edge.errors import ConsoleError
 from tests.support.console import DEVICE, HandClock, Person, make_keys, script
+
+ON_A_BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SECRETS = {
     "in the file": "hunter2-broker",
@@ -168,6 +170,7 @@ def test_a_configuration_that_is_no_toml_is_not_packed(person: Person) -> None:
     assert [where for where, secret in SECRETS.items() if secret.encode() in everything] == ["in a table"]
 
 
+@ON_A_BUSY_MACHINE
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=4, max_size=30), st.text(max_size=30))
 def test_a_known_secret_never_survives(secret: str, around: str) -> None:
     assert secret not in redact.scrubbed(around + secret + around, {secret}).replace(redact.REMOVED, "\0")
