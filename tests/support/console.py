@@ -201,6 +201,14 @@ class Wire:
                 said += self.read()
         return said
 
+    def until_seen(self, part: bytes, within_s: float = WITHIN_S) -> None:
+        """Read on until `part` has come by."""
+        said, deadline = b"", time.monotonic() + within_s
+        while part not in said:
+            assert time.monotonic() < deadline, f"no {part!r} in {said[-400:]!r}"
+            if select.select([self.fd], [], [], 0.2)[0]:
+                said = said[-len(part) :] + self.read()
+
     def prompt(self, within_s: float = WITHIN_S) -> bytes:
         """Press Enter, now and then, until the console is at its prompt: it keeps quiet on a noisy line."""
         deadline = time.monotonic() + within_s
