@@ -17,11 +17,8 @@ import pytest
 
 from edge.console import cbor, smp
 from edge.console.daemon import STALL_S
-from edge.console.editor import PROMPT
 from tests.support.console import ROOT, Wire, console, make_keys, signed
 from tests.support.waiting import wait_for
-
-READY = b"\r\n" + PROMPT
 
 
 @pytest.fixture
@@ -30,17 +27,12 @@ def line(tmp_path: Path) -> Iterator[Wire]:
         yield wire
 
 
-def ask(wire: Wire, command: str) -> str:
-    wire.write(command.encode() + b"\r")
-    return wire.until(READY).decode("ascii")
-
-
 def log_in(wire: Wire, folder: Path) -> None:
     key = make_keys(folder)
-    nonce = re.search(r"nonce +(\w+)", ask(wire, "login"))
+    nonce = re.search(r"nonce +(\w+)", wire.ask("login"))
     assert nonce
     now = int(time.time())
-    assert "welcome" in ask(wire, f"login {signed(key, nonce[1], issued=now, not_after=now + 600)}")
+    assert "welcome" in wire.ask(f"login {signed(key, nonce[1], issued=now, not_after=now + 600)}")
 
 
 def test_a_person_at_the_prompt(line: Wire, tmp_path: Path) -> None:
@@ -66,7 +58,7 @@ def test_a_broken_configuration_is_told_over_the_wire(tmp_path: Path) -> None:
     """The core does not start with it; the console does."""
     with console(tmp_path, 'colour = "red"') as (wire, _):
         wire.prompt()
-        assert "unknown key console.colour" in ask(wire, "faults").replace("\r\n" + " " * 14, " ")
+        assert "unknown key console.colour" in wire.ask("faults").replace("\r\n" + " " * 14, " ")
 
 
 def test_the_line_goes_and_comes_back_and_the_login_is_gone(line: Wire, tmp_path: Path) -> None:
@@ -77,7 +69,7 @@ def test_the_line_goes_and_comes_back_and_the_login_is_gone(line: Wire, tmp_path
         wait_for(lambda: "gone" in (tmp_path / "console.log").read_text(), "the loss is noticed")
         line.plug()
         line.prompt()
-        assert "refused: log in first" in ask(line, "log")
+        assert "refused: log in first" in line.ask("log")
 
 
 def test_it_waits_for_a_line_that_is_not_there_yet(tmp_path: Path) -> None:
@@ -103,8 +95,7 @@ def test_a_reader_that_does_not_read_is_no_harm(line: Wire, tmp_path: Path) -> N
     assert refused < 1000
     assert STALL_S > 5
     line.prompt()
-    line.write(b"time\r")
-    line.until_seen(b"wall clock")  # after the answers to what was still on its way
+    assert "wall clock" in line.ask("time")
 
 
 def test_a_machine_on_the_same_line(line: Wire) -> None:
@@ -146,7 +137,7 @@ def test_a_second_console_keeps_off_the_line(line: Wire, tmp_path: Path) -> None
     ):
         wait_for(lambda: "Could not exclusively lock" in (tmp_path / "second.log").read_text(), "it is refused")
         process.terminate()
-    assert "wall clock" in ask(line, "time")
+    assert "wall clock" in line.ask("time")
 
 
 def test_it_stops_when_told(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from edge import status
 from edge.console import audit, smp
 from edge.console.commands import COMMANDS
-from edge.console.editor import PROMPT
 from edge.console.shell import OUT_MOST
 from tests.support.console import Person, Wire, console, make_keys, script
 
@@ -93,10 +92,8 @@ def line(running: tuple[Wire, int, Path]) -> Iterator[tuple[Wire, int]]:
     yield wire, pid
     wire.write(b"\x03")
     wire.prompt()
-    wire.write(b"time\r")
-    assert b"wall clock" in wire.until(PROMPT)
-    wire.write(b"reboot now\r")
-    assert b"refused: log in first" in wire.until(PROMPT)
+    assert "wall clock" in wire.ask("time")
+    assert "refused: log in first" in wire.ask("reboot now")
     assert not (folder / "asked").exists()
     assert "Traceback" not in (folder / "console.log").read_text()
 

@@ -201,13 +201,15 @@ class Wire:
                 said += self.read()
         return said
 
-    def until_seen(self, part: bytes, within_s: float = WITHIN_S) -> None:
-        """Read on until `part` has come by."""
-        said, deadline = b"", time.monotonic() + within_s
-        while part not in said:
-            assert time.monotonic() < deadline, f"no {part!r} in {said[-400:]!r}"
+    def ask(self, command: str) -> str:
+        """What is answered after the command's own echo: earlier answers may still be on their way."""
+        self.write(command.encode() + b"\r")
+        echo, said, deadline = command.encode() + b"\r\n", b"", time.monotonic() + WITHIN_S
+        while not said.partition(echo)[2].endswith(PROMPT):
+            assert time.monotonic() < deadline, f"no answer to {command!r} in {said[-400:]!r}"
             if select.select([self.fd], [], [], 0.2)[0]:
-                said = said[-len(part) :] + self.read()
+                said += self.read()
+        return said.partition(echo)[2].decode("ascii")
 
     def prompt(self, within_s: float = WITHIN_S) -> bytes:
         """Press Enter, now and then, until the console is at its prompt: it keeps quiet on a noisy line."""
