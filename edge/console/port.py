@@ -37,7 +37,7 @@ class Port:
     @property
     def fd(self) -> int | None:
         """None while the line is not there."""
-        return self._serial.fd if self._serial else None
+        return self._serial.fileno() if self._serial else None
 
     def open(self) -> bool:
         """True when it was opened just now."""
@@ -60,7 +60,7 @@ class Port:
         """What has come in; None: the line is gone, and closed."""
         assert self._serial is not None
         try:
-            if data := os.read(self._serial.fd, _READ_BYTES):
+            if data := os.read(self._serial.fileno(), _READ_BYTES):
                 return data
             self._gone("hung up")  # it was readable, and nothing came
         except OSError as exc:
@@ -76,7 +76,7 @@ class Port:
         """
         assert self._serial is not None
         try:
-            return os.write(self._serial.fd, data)
+            return os.write(self._serial.fileno(), data)
         except OSError as exc:
             if exc.errno in _BUSY:
                 return 0
