@@ -46,6 +46,16 @@ class DisplayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     enabled: bool = False
 
 
+class ConsoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[console]`: which serial line `endoedge console` answers on, and whose tokens open it."""
+
+    port: str = "/dev/ttyGS0"  # a USB gadget, a UART, any tty
+    baud: Annotated[int, msgspec.Meta(ge=1200, le=4_000_000)] = 115_200  # a USB gadget has none and takes any
+    keys_dir: str = "/etc/endoedge/service-keys"  # Ed25519 public keys, *.pem; without one nobody can log in
+    state_dir: str = "/var/lib/endoedge-console"  # audit log, failed logins
+    idle_s: Annotated[int, msgspec.Meta(ge=30, le=3600)] = 600  # a login that is not used for so long ends
+
+
 class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`endoedge.toml`. Relative paths are relative to that file."""
 
@@ -57,6 +67,7 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     outbox: OutboxConfig = OutboxConfig()
     record: RecordConfig = RecordConfig()
     display: DisplayConfig = DisplayConfig()
+    console: ConsoleConfig = ConsoleConfig()
     run_dir: str = "/run/endoedge"
     pipelines_dir: str = ""  # default: beside the program
     models_dir: str = ""

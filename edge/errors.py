@@ -55,3 +55,7 @@ class DisplayError(EdgeError):
 
 class UplinkError(EdgeError):
     """The broker, its address, or our credentials are wrong in a way that retrying cannot mend."""
+
+
+class ConsoleError(EdgeError):
+    """A console's command cannot be carried out, a login is refused, or the audit log does not hold."""

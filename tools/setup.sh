@@ -12,7 +12,8 @@ packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gs
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav mosquitto openssl"
 # Tests of the display need an X server and its sink; a box without a display needs neither (docs/display.md).
-[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container"
+# lrzsz receives what the console sends.
+[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz"
 missing=$(for package in $packages; do
   dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
 done)
@@ -41,7 +42,7 @@ wanted="$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16) $extras $
 stamp=.venv/endoedge-setup${extras:+-$extras}
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   echo "setup: installing Python packages into .venv"
-  target=.
+  target=".[console]"
   [ "$extras" = dev ] && target=".[dev,calibration]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
   echo "$wanted" >"$stamp"

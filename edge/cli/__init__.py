@@ -1,4 +1,4 @@
-"""The command line: `endoedge run | check | bench | replay | demo | display | model`.
+"""The command line: `endoedge run | check | bench | replay | demo | display | model | console`.
 
 Every command prints for people (rich) or, with `--json`, one JSON object on the last line for machines. Exit codes:
 0 fine, 1 something failed, 2 the command line or a configuration is wrong.
@@ -26,7 +26,9 @@ COMMANDS = (
     "demo",
     "display",
     "model",
+    "console",
 )  # each: a file with HELP, arguments() and main()
+SERVICES = ("run", "console")  # what they log is for the journal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,16 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"endoedge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    given = list(sys.argv[1:] if argv is None else argv)
-    # A service's start is not spent on importing what other commands need.
-    for name in given[:1] if given and given[0] in COMMANDS else COMMANDS:
+    for name in _asked_for(argv):
         module = importlib.import_module(f"edge.cli.{name}")
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         command.add_argument("-v", "--verbose", action="store_true", help="log what each part does")
         command.set_defaults(main=module.main)
         module.arguments(command)
-    options = parser.parse_args(given)
-    _log_to_stderr(logging.DEBUG if options.verbose else logging.WARNING if options.command != "run" else logging.INFO)
+    options = parser.parse_args(argv)
+    _log_to_stderr(
+        logging.DEBUG if options.verbose else logging.INFO if options.command in SERVICES else logging.WARNING
+    )
     try:
         return int(options.main(options))
     except EdgeError as exc:
@@ -54,6 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _asked_for(argv: Sequence[str] | None) -> Sequence[str]:
+    """A command that is named first needs no other's imports: a console has no use for GStreamer."""
+    words = sys.argv[1:] if argv is None else argv
+    return words[:1] if words and words[0] in COMMANDS else COMMANDS
 
 
 def _log_to_stderr(level: int) -> None:

@@ -16,6 +16,8 @@ DOORS = {
     "onnxruntime": "infer/onnx.py",
     "paho": "uplink/mqtt.py",
     "prometheus_client": "uplink/metrics.py",
+    "serial": "console/port.py",
+    "cryptography": "console/tokens.py",
 }
 
 
@@ -41,6 +43,16 @@ def test_choosing_comes_before_importing() -> None:
     program = (
         "import sys\nfrom edge.infer import onnx, tensorrt\nfrom edge.memory import gpu\nfrom edge.cli import model\n"
         "print([name for name in ('cuda', 'tensorrt', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=EDGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_console_is_light() -> None:
+    """It has to start on a box whose GStreamer or NumPy is broken, and to stay when memory is short."""
+    program = (
+        "import sys\nfrom edge import cli\nassert cli.main(['console', '--verify-audit', '/nonexistent']) == 1\n"
+        "print([name for name in ('gi', 'onnxruntime', 'numpy', 'cv2', 'paho', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=EDGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

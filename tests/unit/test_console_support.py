@@ -1,0 +1,226 @@
+"""The support bundle: what is in it, what is never in it, and how it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge.console import redact
+from edge.console.job import Take
+from edge.console.ymodem import ACK, CAN, EOT, NAK, SOH, START_S, STX, Sender
+from edge.errors import ConsoleError
+from tests.support.console import DEVICE, HandClock, Person, make_keys, script
+
+ON_A_BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+SECRETS = {
+    "in the file": "hunter2-broker",
+    "in a file named by it": "s3cret-of-a-file",
+    "in an address": "camera-pw-9",
+    "in a table": "deep-down-77",
+    "in the journal": "journal-pw-5",
+}
+PATIENT = "DOE^JANE"
+KEY_PEM = (
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF\n"
+    "-----END PRIVATE KEY-----"
+)
+
+SITE = f"""
+device = "{DEVICE}"
+pipeline = "colonoscopy"
+[capture]
+source = "rtsp"
+url = "rtsp://viewer:{SECRETS["in an address"]}@192.0.2.7/main"
+password = "{SECRETS["in the file"]}"
+[uplink]
+host = "broker"
+username = "{DEVICE}"
+password_file = "pw.txt"
+[uplink.tls]
+ca = "ca.pem"
+key = "box.key"
+[future.credentials]
+inner = {{ value = "{SECRETS["in a table"]}" }}
+[record]
+key_frames = true
+"""
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    """A box full of things that may not leave it."""
+    (tmp_path / "endoedge.toml").write_text(SITE)
+    (tmp_path / "pw.txt").write_text(SECRETS["in a file named by it"] + "\n")
+    (tmp_path / "box.key").write_text(KEY_PEM + "\n")
+    (tmp_path / "run").mkdir()
+    status = {"state": "live", "fault": f"login with {SECRETS['in the file']} refused", "classes": {"mayo": "3"}}
+    (tmp_path / "run" / "status.json").write_text(json.dumps(status | {"landmarks": ["caecum"], "view": "good"}))
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / f"{PATIENT}.jpg").write_bytes(b"\xff\xd8\xff" + PATIENT.encode())
+    messages = [
+        (6, "ready"),
+        (4, f"rtsp://viewer:{SECRETS['in an address']}@192.0.2.7/main gave nothing"),
+        (3, f"broker: password={SECRETS['in the journal']} refused"),
+        (6, f"debug {SECRETS['in a file named by it']} {SECRETS['in a table']} {KEY_PEM}"),
+        (6, "login EET1.abc.def"),
+    ]
+    records = [{"MESSAGE": text, "PRIORITY": str(priority), "_PID": "7"} for priority, text in messages]
+    (tmp_path / "journal").write_text("\n".join(json.dumps(record) for record in records))
+    return Person(tmp_path, journalctl=script(tmp_path / "journalctl", f"cat {tmp_path}/journal"))
+
+
+def received(person: Person, lose: int = 0) -> tuple[str, str, bytes]:
+    """What the console says, and the name and content of the file: a YMODEM receiver of a few lines.
+
+    `lose`: every so-manieth block is refused once.
+    """
+    said = person.types("support\r")
+    blocks: list[bytes] = []
+    heard, seen = answer(person, b"C"), 0
+    while heard[:1] != bytes([EOT]):
+        size = 1024 if heard[0] == STX else 128
+        number, body = heard[1], heard[3 : 3 + size]
+        assert heard[0] in (SOH, STX)
+        assert heard[2] == 255 - number
+        seen += 1
+        if lose and seen % lose == 0:
+            heard = answer(person, bytes([NAK]))
+            continue
+        assert number == len(blocks) % 256
+        blocks.append(body)
+        heard = answer(person, bytes([ACK]) + (b"C" if len(blocks) == 1 else b""))
+    assert answer(person, bytes([NAK]))[:1] == bytes([EOT])
+    last = answer(person, bytes([ACK]) + b"C")
+    assert last[:3] == bytes([SOH, 0, 255])
+    said += answer(person, bytes([ACK])).decode()
+    name, size_text = blocks[0].rstrip(b"\0").split(b"\0")
+    return said, name.decode(), b"".join(blocks[1:])[: int(size_text)]
+
+
+def answer(person: Person, keys: bytes) -> bytes:
+    person.shell.feed(keys)
+    person.shell.step()
+    return person.sees()
+
+
+@pytest.mark.parametrize("lose", [0, 3])
+def test_the_bundle_arrives_whole(person: Person, lose: int) -> None:
+    person.logs_in(make_keys(person.folder))
+    said, name, content = received(person, lose)
+    assert re.search(rf"bytes +{len(content)}\b", said)
+    assert hashlib.sha256(content).hexdigest() in said
+    assert name in said
+    assert person.audit()[-1]["command"] == "support"
+    assert person.audit()[-1]["outcome"] == "done"
+
+
+def test_it_holds_what_helps_and_no_secret_no_picture_no_patient(person: Person) -> None:
+    person.logs_in(make_keys(person.folder))
+    _, _, content = received(person)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        members = {Path(one.name).name: tar.extractfile(one).read() for one in tar.getmembers()}  # type: ignore[union-attr]
+    assert set(members) == {
+        "versions.json",
+        "configuration.json",
+        "status.json",
+        "faults.txt",
+        "fault-history.txt",
+        "journal.txt",
+        "audit.log",
+        "SHA256SUMS",
+    }
+    everything = b"".join(members.values()).decode()
+    for where, secret in SECRETS.items():
+        assert secret not in everything, where
+    for line in KEY_PEM.splitlines():
+        assert line not in everything
+    for word in (PATIENT, "caecum", "mayo", "EET1."):
+        assert word not in everything
+    configuration = json.loads(members["configuration.json"])
+    assert configuration["capture"]["url"] == "rtsp://(removed)@192.0.2.7/main"
+    assert configuration["capture"]["password"] == configuration["uplink"]["tls"]["key"] == "(removed)"
+    assert configuration["uplink"]["host"] == "broker"
+    assert configuration["record"] == {"key_frames": True}
+    assert json.loads(members["status.json"])["core"]["state"] == "live"
+    assert "refused" in members["fault-history.txt"].decode()
+    assert "ready" not in members["fault-history.txt"].decode()
+    for line in members["SHA256SUMS"].decode().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256(members[name]).hexdigest() == digest
+
+
+def test_a_configuration_that_is_no_toml_is_not_packed(person: Person) -> None:
+    (person.folder / "endoedge.toml").write_text(SITE.replace('device = "', "device = "))
+    person.logs_in(make_keys(person.folder))
+    _, _, content = received(person)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        everything = b"".join(tar.extractfile(one).read() for one in tar.getmembers())  # type: ignore[union-attr]
+    assert b"not included: " in everything
+    # What stands in a table called "credentials" under a harmless name cannot be known without reading TOML.
+    assert [where for where, secret in SECRETS.items() if secret.encode() in everything] == ["in a table"]
+
+
+@ON_A_BUSY_MACHINE
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=4, max_size=30), st.text(max_size=30))
+def test_a_known_secret_never_survives(secret: str, around: str) -> None:
+    assert secret not in redact.scrubbed(around + secret + around, {secret}).replace(redact.REMOVED, "\0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password: abcd1234",
+        'api_key="abcd1234"',
+        "MQTT_PASSWD=abcd1234 x",
+        "Authorization: Bearer abcd1234",
+        "mqtts://user:abcd1234@host/",
+        "{'token': 'abcd1234'}",
+    ],
+)
+def test_what_looks_like_a_secret_goes(text: str) -> None:
+    assert "abcd1234" not in redact.scrubbed(text, set())
+
+
+def steps(sender_says: list[bytes], answers: list[bytes]) -> str:
+    """Runs a sender against a receiver that says `answers`, then nothing. Returns why it failed."""
+    clock = HandClock()
+    job, sent = Sender(clock).send("x", b"y" * 3000), None
+    while True:
+        try:
+            step = job.send(sent)
+        except ConsoleError as exc:
+            return str(exc)
+        sent = None
+        if isinstance(step, Take):
+            sent = answers.pop(0) if answers else b""
+            clock.pass_s(0 if sent else step.seconds)
+        elif isinstance(step, bytes):
+            sender_says.append(step)
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ([], "nobody has started a receiver"),
+        ([b"noise", b"\x03"], "cancelled"),
+        ([b"C", bytes([CAN, CAN])], "cancelled"),
+        ([b"C", bytes([ACK])], "does not want the file"),
+        ([b"C", bytes([ACK]) + b"C", *[bytes([NAK])] * 20], "refused 10 times"),
+        ([b"C", bytes([ACK]) + b"C"], "refused 10 times"),
+    ],
+)
+def test_a_receiver_that_goes_wrong_ends_it_and_is_told_to_stop(answers: list[bytes], why: str) -> None:
+    said: list[bytes] = []
+    assert why in steps(said, answers)
+    assert said[-1].startswith(bytes([CAN, CAN]))
+    assert START_S <= 60
