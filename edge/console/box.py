@@ -17,7 +17,7 @@ import msgspec
 from edge import __version__
 from edge.console.clock import Clock
 
-STALE_S = 5.0  # a status is written once a second
+STALE_S, SAFE_STALE_S = 5.0, 10.0  # a status is written once a second
 _FILE_MOST = 1 << 20
 _LOCK_WAIT_S = 0.05  # `status` should not wait for a writer
 _UNITS = ("endoedge-core", "endoedge-uplink", "endoedge-update", "endoedge-console")
@@ -62,6 +62,13 @@ class BoardView(msgspec.Struct, frozen=True):
     zones: dict[str, ZoneView] = msgspec.field(default_factory=dict)
     throttled: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+class SafeView(msgspec.Struct, frozen=True):
+    """Of `edge.status.SafeStatus`: the core broke again and again, and is left alone for a while."""
+
+    reason: str = ""
+    updated_ns: int = 0
 
 
 class CoreView(msgspec.Struct, frozen=True):
@@ -139,6 +146,13 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     def core(self) -> CoreView | str:
         """Or why there is none, in one line."""
         return _view(self.run_dir / "status.json", CoreView)
+
+    def safe_reason(self) -> str:
+        """Why the box is in its safe state; "" when it is not."""
+        safe = _view(self.run_dir / "safe.json", SafeView)
+        if isinstance(safe, str) or (self.clock.now_ns() - safe.updated_ns) / 1e9 > SAFE_STALE_S:
+            return ""
+        return safe.reason
 
     def core_age_s(self, core: CoreView) -> float:
         return (self.clock.now_ns() - core.updated_ns) / 1e9

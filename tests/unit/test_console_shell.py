@@ -20,7 +20,7 @@ from edge.console.editor import PROMPT
 from edge.console.shell import CALM_NS, OUT_MOST
 from edge.console.text import COLUMNS
 from edge.outbox import Outbox
-from edge.status import CoreStatus
+from edge.status import CoreStatus, SafeStatus
 from edge.uplink.wire import UplinkStatus
 from tests.support.console import HandClock, Person, make_keys, script, signed
 
@@ -74,13 +74,27 @@ def runs(person: Person) -> None:
 
 def test_the_views_are_of_the_real_status_files() -> None:
     """A field that was renamed there would be shown as its default here."""
-    pairs = [(box_module.CoreView, CoreStatus), (box_module.UplinkView, UplinkStatus)]
+    pairs = [
+        (box_module.CoreView, CoreStatus),
+        (box_module.UplinkView, UplinkStatus),
+        (box_module.SafeView, SafeStatus),
+    ]
     pairs += [
         (getattr(box_module, f"{name}View"), inspect.get_annotations(CoreStatus, eval_str=True)[field])
         for name, field in (("Model", "model"), ("Source", "source"))
     ]
     for view, written in pairs:
         assert set(view.__struct_fields__) <= set(written.__struct_fields__), view
+
+
+def test_the_safe_state_is_told_and_ends(person: Person) -> None:
+    """The core's own status is deleted then."""
+    said = {"reason": "it ended 5 times", "since_ns": 0, "until_ns": 0, "updated_ns": 999_000_000_000}
+    (person.folder / "run" / "safe.json").write_text(json.dumps(said))
+    assert "SAFE STATE, not started for now: it ended 5 times" in person.asks("status")
+    assert "safe state: it ended 5 times" in person.asks("faults")
+    person.clock.pass_s(11)
+    assert "SAFE STATE" not in person.asks("status")
 
 
 @pytest.mark.parametrize("name", OPEN)

@@ -21,7 +21,9 @@ def status(desk: Desk, words: list[str]) -> Job:
     del words
     box, core, uplink = desk.box, desk.box.core(), desk.box.uplink()
     yield from pairs(("device", box.device), ("software", f"endoedge {__version__}"))
-    if isinstance(core, str):
+    if safe := box.safe_reason():
+        yield from pairs(("core", f"SAFE STATE, not started for now: {safe}"))
+    elif isinstance(core, str):
         yield from pairs(("core", core))
     else:
         yield from pairs(("core", _alive(box.core_age_s(core), f"up {_duration(core.uptime_s)}, pid {core.pid}")))
@@ -172,7 +174,9 @@ def faults_of(box: Box) -> Iterator[tuple[str, str]]:
     if box.config_error:
         yield "configuration", box.config_error
     core, uplink, queue = box.core(), box.uplink(), box.queue()
-    if isinstance(core, str):
+    if safe := box.safe_reason():
+        yield "core", f"safe state: {safe}"
+    elif isinstance(core, str):
         yield "core", core
     else:
         yield from _core_faults(box, core)
