@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -186,9 +188,28 @@ def _outbox(site: Site) -> str:
         site.outbox_path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise EdgeError(f"{site.outbox_path.parent}: cannot be made: {exc.strerror}") from exc
-    outbox = Outbox.open(site.outbox_path, site.config.device, site.config.outbox.max_mib * 2**20)
-    outbox.close()
+    with _as_owner_of(site.outbox_path.parent):
+        outbox = Outbox.open(site.outbox_path, site.config.device, site.config.outbox.max_mib * 2**20)
+        outbox.close()
     return f"{site.outbox_path}, at most {site.config.outbox.max_mib} MiB"
+
+
+@contextlib.contextmanager
+def _as_owner_of(folder: Path) -> Iterator[None]:
+    """What root makes here, the service could not write: so root acts as the folder's owner, with the units' umask."""
+    owner = folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    before, umask = os.getegid(), os.umask(0o007)
+    try:
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before)
+        os.umask(umask)
 
 
 def _broker(site: Site) -> str:

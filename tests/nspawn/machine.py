@@ -163,7 +163,7 @@ def bare(folder: Path, phantom: Path, binds: Mapping[Path, Path]) -> Iterator[Ma
         _clear(root, phantom)
         with _booted(root, binds, folder / "console.txt") as leader:
             box = Machine(root, leader)
-            box.wait(lambda: box.run("systemctl", "is-system-running", check=False), "systemd answers")
+            box.wait(lambda: box.attempt("systemctl", "show", "-P", "Version").returncode == 0, "systemd answers")
             yield box
             box.power_off()
 
@@ -177,7 +177,7 @@ def running(folder: Path, phantom: Path) -> Iterator[Machine]:
         binds = {ROOT: OPT / "checkout", Path(sysconfig.get_path("purelib")): OPT / "site-packages"}
         with _booted(root, binds, folder / "console.txt") as leader:
             box = Machine(root, leader)
-            box.wait(lambda: box.run("systemctl", "is-system-running", check=False), "systemd answers")
+            box.wait(lambda: box.attempt("systemctl", "show", "-P", "Version").returncode == 0, "systemd answers")
             box.wait(lambda: box.active(CORE) and box.active(UPLINK), "core and uplink are ready")
             box.boot_s = {unit: box.ready_after_s(unit) for unit in (CORE, UPLINK)}
             with _controllers(box):
