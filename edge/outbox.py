@@ -25,6 +25,7 @@ from typing import NamedTuple
 import msgspec
 from ulid import ULID
 
+from edge.durable import sync_folder
 from edge.errors import OutboxBrokenError, OutboxError, OutboxFullError
 from edge.messages import Alert, AlertCleared, Event, Message
 from edge.outbox_lock import turn
@@ -34,7 +35,6 @@ from edge.outbox_repair import (
     move_aside,
     read_mark,
     readable_messages,
-    sync_folder,
     wal_path,
     write_mark,
 )
@@ -331,7 +331,7 @@ def _create(path: Path, max_bytes: int, mark: int) -> None:
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(path)
-        sync_folder(path)
+        sync_folder(path.parent)
     finally:
         new.unlink(missing_ok=True)
 

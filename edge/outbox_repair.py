@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.durable import sync_folder
 from edge.errors import OutboxBrokenError, OutboxFullError
 from edge.messages import Message
 
@@ -61,7 +62,7 @@ def move_aside(path: Path) -> Path:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        sync_folder(path)
+        sync_folder(path.parent)
     except OSError as exc:
         raise OutboxBrokenError(f"outbox {path}: is damaged and cannot be moved aside: {exc.strerror}") from exc
     return aside
@@ -116,7 +117,7 @@ def write_mark(path: Path, mark: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(_mark_path(path))
-        sync_folder(path)
+        sync_folder(path.parent)
     except OSError as exc:
         kind = OutboxFullError if exc.errno == errno.ENOSPC else OutboxBrokenError
         raise kind(f"outbox {_mark_path(path)}: cannot be written: {exc.strerror}") from exc
@@ -128,12 +129,3 @@ def wal_path(path: Path) -> Path:
 
 def _mark_path(path: Path) -> Path:
     return path.with_name(path.name + ".mark")
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in `path`'s folder durable."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

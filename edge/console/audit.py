@@ -21,6 +21,7 @@ import msgspec
 
 from edge.console.clock import Clock
 from edge.console.text import plain
+from edge.durable import sync_folder
 from edge.errors import ConsoleError
 from edge.types import Struct
 
@@ -115,7 +116,7 @@ class Audit:
         self._path = newest[0] if newest else self._name(self._head.seq + 1)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._file).st_size
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def _find_head(self) -> Head:
         """Of the newest file that has a line. Half a line at its end is what a power cut left: it is cut off."""
@@ -168,7 +169,7 @@ class Audit:
         self._size = 0
         for old in files(self.folder)[: -self._keep]:
             old.unlink()
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def _name(self, seq: int) -> Path:
         return self.folder / f"audit-{seq:012d}.log"
@@ -232,11 +233,3 @@ def _seq(line: bytes, path: Path) -> int:
 
 def _digest(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

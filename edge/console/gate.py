@@ -18,6 +18,7 @@ import msgspec
 from edge.console import tokens
 from edge.console.clock import Clock
 from edge.console.tokens import Claims, Keys, Right
+from edge.durable import sync_folder
 from edge.errors import ConsoleError
 from edge.types import Struct
 
@@ -170,7 +171,7 @@ class Gate:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self._path)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except OSError as exc:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
@@ -189,11 +190,3 @@ class Gate:
         if tries.boot == self._clock.boot:
             return tries
         return msgspec.structs.replace(tries, boot=self._clock.boot, until_ns=self._clock.now_ns() + tries.wait_s * _S)
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

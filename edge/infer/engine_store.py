@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edge.durable import sync_folder
 from edge.errors import InferenceError
 from edge.types import Precision, Struct
 
@@ -250,11 +251,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def plan_version(plan: bytes) -> str | None:

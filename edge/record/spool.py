@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.durable import sync_folder
 from edge.errors import EdgeError
 from edge.types import Struct
 
@@ -121,7 +122,7 @@ class Spool:
         finally:
             for fresh in written:
                 fresh.unlink(missing_ok=True)
-        _flush(folder)
+        sync_folder(folder)
 
     def _make_room(self, needed: int, spare: tuple[str, str]) -> None:
         if self._bytes + needed <= self._max_bytes:
@@ -152,14 +153,6 @@ def _write_file(path: Path, content: bytes | Write) -> None:
         content(path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _flush(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _size(file: Path) -> int:

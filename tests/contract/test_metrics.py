@@ -24,8 +24,8 @@ from edge.status import CopyStatus, CoreStatus, ModelStatus, StageStatus
 from edge.types import BoardReading, SignalState, SourceStats, Zone
 from edge.uplink.config import MetricsConfig
 from edge.uplink.metrics import METRICS, Exporter
-from edge.uplink.wire import UplinkStatus
 from tests.support.broker import free_port
+from tests.support.statuses import UPLINK
 from tests.support.waiting import wait_for
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "endoedge.json"
@@ -40,25 +40,6 @@ BOARD = BoardReading(
     gpu_load=0.25,
     throttled=("cpu",),
     throttle_events={"cpu": 3},
-)
-UPLINK = UplinkStatus(
-    device="box-1",
-    broker="b:8883",
-    pid=1,
-    updated_at="",
-    connected=True,
-    last_error="",
-    permanent=False,
-    waiting={},
-    depth=7,
-    oldest_age_s=1.5,
-    connects=2,
-    sent=9,
-    republished=1,
-    delivered=8,
-    no_subscriber=0,
-    refused=0,
-    telemetry_dropped=0,
 )
 
 

@@ -28,7 +28,8 @@ from edge.messages import (
     ViewChanged,
 )
 from edge.types import SignalState, View
-from edge.uplink.wire import Ack, State, Telemetry, UplinkStatus
+from edge.uplink.wire import Ack, State, Telemetry
+from tests.support.statuses import UPLINK
 from tools import schemas
 
 DOCS = Path(schemas.ROOT) / "docs"
@@ -71,25 +72,7 @@ EVENTS: list[Event] = [
     EngineChanged(state="building", detail="Building the engine", share=0.4, captured_ns=1, media_ns=1),
     EngineChanged(state="failed", detail="no room", captured_ns=1, media_ns=1),
 ]
-STATUS = UplinkStatus(
-    device="b",
-    broker="h:1",
-    pid=1,
-    updated_at="t",
-    connected=True,
-    last_error="",
-    permanent=False,
-    waiting={"a": "b"},
-    depth=0,
-    oldest_age_s=0.5,
-    connects=1,
-    sent=1,
-    republished=0,
-    delivered=1,
-    no_subscriber=0,
-    refused=0,
-    telemetry_dropped=0,
-)
+STATUS = msgspec.structs.replace(UPLINK, waiting={"a": "b"})
 SAMPLES: list[tuple[str, Any]] = [
     *(
         ("message", Message(id="i", device="b", boot="x", seq=1, committed_at="2026-01-01T00:00:00Z", event=event))

@@ -1,0 +1,25 @@
+"""What an uplink says of itself on an ordinary day."""
+
+from __future__ import annotations
+
+from edge.uplink.wire import UplinkStatus
+
+UPLINK = UplinkStatus(
+    device="box-1",
+    broker="b:8883",
+    pid=1,
+    updated_at="",
+    connected=True,
+    last_error="",
+    permanent=False,
+    waiting={},
+    depth=7,
+    oldest_age_s=1.5,
+    connects=2,
+    sent=9,
+    republished=1,
+    delivered=8,
+    no_subscriber=0,
+    refused=0,
+    telemetry_dropped=0,
+)
