@@ -6,8 +6,6 @@ pulling the plug gives no more tries; after a restart of the machine a lock-out 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,7 @@ import msgspec
 from edge.console import tokens
 from edge.console.clock import Clock
 from edge.console.tokens import Claims, Keys, Right
-from edge.durable import sync_folder
+from edge.durable import write_atomically
 from edge.errors import ConsoleError
 from edge.types import Struct
 
@@ -163,18 +161,10 @@ class Gate:
         )
 
     def _remember(self, tries: Tries) -> None:
-        fresh = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            with fresh.open("wb") as file:
-                file.write(msgspec.json.encode(tries))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
-            sync_folder(self._path.parent)
+            write_atomically(self._path, msgspec.json.encode(tries))
         except OSError as exc:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
             raise ConsoleError(f"{self._path}: cannot be written ({exc.strerror}), so nobody can log in") from exc
         self._tries = tries
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edge.durable import sync_folder
+from edge.durable import write_atomically
 from edge.errors import InferenceError
 from edge.types import Precision, Struct
 
@@ -236,22 +236,6 @@ class EngineStore:
         except OSError as exc:
             full = " (free disk space, or set [infer] cache_dir elsewhere)" if exc.errno == errno.ENOSPC else ""
             raise InferenceError(f"{self.folder}: engines cannot be kept here: {exc.strerror}{full}") from exc
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """The whole content under that name, on the disk, or what was there before. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    scratch = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def plan_version(plan: bytes) -> str | None:
