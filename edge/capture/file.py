@@ -309,6 +309,8 @@ class FileSource:
         # One frame time between the last picture of a round and the first of the next keeps media time rising.
         self._loop_offset_ns = self._media_ns + 40_000_000
         self._last_ns = -1
+        if self.stills is not None:
+            self.stills.before_seek(self._pipeline)
         if not self._pipeline.seek(0):
             return self._finish(SignalState.FAILED, f"{self._path}: cannot be played again: it is not seekable")
         return self._gap(SignalState.STARTING, "")

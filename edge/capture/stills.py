@@ -71,7 +71,14 @@ class Stills:
                     )
                 )
                 self._due_ns = max(self._due_ns + self._every_ns, now_ns)
-        through = wanted and now_ns >= self._due_ns
+        self._let(pipeline, wanted and now_ns >= self._due_ns)
+
+    def before_seek(self, pipeline: gst.Pipeline) -> None:
+        """A closed valve holds back the seek's flush, too: what lies behind it would stay at the end of its stream, and
+        would end the whole pipeline with the next picture."""
+        self._let(pipeline, True)
+
+    def _let(self, pipeline: gst.Pipeline, through: bool) -> None:
         if through != self._open:
             pipeline.let("still_valve", through)
             self._open = through

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -91,6 +93,34 @@ def test_a_film_that_cannot_be_written_is_an_error(kept: tuple[Stills, list[Fram
 
 
 # ----------------------------------------------------------------------------------------------- images
+
+
+def test_a_round_begins_anew_for_the_branch_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its valve closes when the end of a round has just gone through; what lies behind must not stay at that end."""
+    whole, taken = Stills.take, itertools.count(1)
+
+    def late(self: Stills, *args: Any) -> None:
+        last = next(taken) % 10 == 0
+        time.sleep(0.06 * last)  # the end of the stream overtakes
+        whole(self, *args, wanted=not last)
+
+    monkeypatch.setattr(Stills, "take", late)
+    clip = clips.encode(clips.plain(10), tmp_path / "clip.mkv")
+    source = file.open(file.Config(path=str(clip), rate="max", loop=True, field="whole"), SIZE)
+    ring = source.keep_stills(1e9, 60)
+    frames = [0]
+    while len(frames) <= 5:
+        item = source.next(1.0)
+        if isinstance(item, Frame):
+            frames[-1] += 1
+            time.sleep(0.01)  # so that the branch keeps up
+            item.release()
+        else:
+            assert not item.final, item.detail
+            frames.append(0)
+    source.close()
+    assert frames == [10, 10, 10, 10, 10, 0]
+    assert {still.media_ns // 400_000_000 for still in ring} == {0, 1, 2, 3, 4}
 
 
 def folder(path: Path, count: int, suffix: str = ".png") -> Path:
