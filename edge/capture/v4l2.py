@@ -68,7 +68,6 @@ class Receiver:
         self.name = config.device
         self._edid = _read_edid(config.edid)
         self._node: ioctl.Node | None = None
-        self._lost: int | None = None  # the number of a device that went away under a pipeline
         self._events = False
         self._reading = Reading(Link.GONE)
         self._refused = ""  # the format that the driver tells of and does not take
@@ -76,11 +75,9 @@ class Receiver:
 
     # ------------------------------------------------------------------------------------ what it says
 
-    def read(self, pipeline: gst.Pipeline | None) -> Reading:
+    def read(self, pipeline: gst.Pipeline | None) -> Reading:  # noqa: ARG002
         """What the cable carries. Asks the driver after an event, and now and then."""
         now = time.monotonic()
-        if pipeline is None and self._lost is not None:
-            self._let_go(self._lost)
         if self._node is None and now < self._ask_at:
             return self._reading
         try:
@@ -157,19 +154,9 @@ class Receiver:
         """No device is a state. Anything else comes again when it is opened, and is said then."""
         gone = isinstance(exc, OSError) and exc.errno in (errno.ENODEV, errno.ENXIO, errno.ENOENT)
         self._reading = Reading(Link.GONE if gone else Link.UNKNOWN)
-        if self._node is not None:
-            if gone:
-                self._lost = self._node.device
-            else:
-                log.warning("%s: the driver answers %s", self.name, exc)
+        if self._node is not None and not gone:
+            log.warning("%s: the driver answers %s", self.name, exc)
         self.close()
-
-    def _let_go(self, device: int) -> None:
-        """The device went away and its pipeline is no more: nobody here may hold it, or it cannot come back."""
-        self._lost = None
-        kept = ioctl.let_go_of(device)
-        if kept:
-            log.warning("%s: GStreamer kept it open after it was gone (%d times); let go", self.name, kept)
 
     # -------------------------------------------------------------------------------- how to read from it
 

@@ -11,10 +11,8 @@ import errno
 import fcntl
 import os
 import select
-import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 _U8, _U32, _U64 = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64
@@ -192,40 +190,12 @@ class Mode(NamedTuple):
     fps: float  # the highest
 
 
-def let_go_of(device: int) -> int:
-    """Turn every descriptor of this process that is still open on a device into one of /dev/null; how many there were.
-
-    GStreamer's v4l2src can keep one for good when its device went away under it, and until it is closed the device
-    cannot come back. It is replaced, not closed: should its owner close it after all, its number is still its own.
-    """
-    count = 0
-    for fd in [int(link.name) for link in Path("/proc/self/fd").iterdir()]:
-        try:
-            facts = os.fstat(fd)
-            if stat.S_ISCHR(facts.st_mode) and facts.st_rdev == device:
-                _replace(fd)
-                count += 1
-        except OSError as exc:
-            if exc.errno != errno.EBADF:  # closed meanwhile
-                raise
-    return count
-
-
-def _replace(fd: int) -> None:
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.dup2(null, fd, inheritable=False)
-    finally:
-        os.close(null)
-
-
 class Node:
     """An open V4L2 node. Owner: one thread. Raises OSError throughout."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.device = os.fstat(self._fd).st_rdev  # the device's number, whatever its node is called
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLPRI)
 

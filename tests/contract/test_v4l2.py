@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-from typing import cast
 
 import pytest
 
-from edge.capture import gst, v4l2
+from edge.capture import v4l2
 from edge.capture import v4l2_ioctl as ioctl
 from edge.capture.evidence import Link
 from edge.capture.v4l2_ioctl import Mode
-from tests.support.fake_v4l2 import HD50, HD60, STANDING_IN, Clock, Driver, receiver
+from tests.support.fake_v4l2 import HD50, HD60, Clock, Driver, receiver
 
 # ---------------------------------------------------------------------------------------- what it says
 
@@ -136,25 +135,6 @@ def test_unplugged_while_open_and_plugged_in_again(driver: Driver, clock: Clock)
     assert driver.opened - driver.closed == 1
     one.close()
     assert driver.opened == driver.closed
-
-
-def test_what_gstreamer_keeps_open_is_let_go_of_when_its_pipeline_is_no_more(driver: Driver, clock: Clock) -> None:
-    """A device comes back when nobody holds it; v4l2src may hold it for good after ENODEV."""
-    one = receiver()
-    one.read(None)
-    with STANDING_IN.open("wb", buffering=0) as kept:
-        driver.gone, driver.present = True, errno.ENODEV
-        clock.now += 1
-        running = cast(gst.Pipeline, object())
-        assert one.read(running).link is Link.GONE
-        assert one.read(running).link is Link.GONE
-        with pytest.raises(OSError, match="No space"):
-            kept.write(b"it streams still, and must not be taken from under the pipeline")
-        assert one.read(None).link is Link.GONE
-        assert kept.write(b"into nowhere")
-    driver.gone, driver.present = False, None
-    clock.now += 1
-    assert one.read(None).link is Link.LOCKED
 
 
 def test_a_driver_that_says_enodev_to_one_question_only(driver: Driver, clock: Clock) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -123,20 +122,3 @@ def test_a_rate_that_nobody_uses_and_a_clock_that_nobody_knows() -> None:
     odd.bt.pixelclock = 0
     assert ioctl.frame_rate(odd) == 0
     assert ioctl.frame_rate(ioctl.DvTimings()) == 0
-
-
-def test_what_was_left_open_on_a_device_is_let_go_of_and_nothing_else(tmp_path: Path) -> None:
-    """/dev/full stands for the device: whoever still writes to it fails, whoever was moved to /dev/null does not."""
-    with (
-        Path("/dev/full").open("wb", buffering=0) as first,
-        Path("/dev/full").open("wb", buffering=0) as second,
-        Path("/dev/zero").open("rb") as other,
-        (tmp_path / "file").open("wb") as file,
-    ):
-        device = os.fstat(first.fileno()).st_rdev
-        others = [os.fstat(one.fileno()).st_ino for one in (other, file)]
-        assert ioctl.let_go_of(device) == 2
-        assert ioctl.let_go_of(device) == 0
-        assert first.write(b"x") == second.write(b"x") == 1
-        assert not os.get_inheritable(first.fileno())
-        assert [os.fstat(one.fileno()).st_ino for one in (other, file)] == others
