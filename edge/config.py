@@ -52,7 +52,7 @@ class ConsoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     port: str = "/dev/ttyGS0"  # a USB gadget, a UART, any tty
     baud: Annotated[int, msgspec.Meta(ge=1200, le=4_000_000)] = 115_200  # a USB gadget has none and takes any
     keys_dir: str = "/etc/endoedge/service-keys"  # Ed25519 public keys, *.pem; without one nobody can log in
-    state_dir: str = "/var/lib/endoedge-console"  # audit log, failed logins
+    state_dir: str = "/var/lib/endoedge-console"  # audit log and failed logins, in a folder named after the line
     idle_s: Annotated[int, msgspec.Meta(ge=30, le=3600)] = 600  # a login that is not used for so long ends
 
 

@@ -67,14 +67,16 @@ def daemon(file: Path, port: str | None = None) -> Daemon:
         raise ConsoleError(f"{' and '.join(missing)}: not installed; pip install 'endoedge[console]'")
     site, config_error = _read(file)
     base, clock = file.resolve().parent, SystemClock()
-    state, keys = base / site.console.state_dir, base / site.console.keys_dir
+    line = port or site.console.port
+    # A folder for each line: consoles on two of them are two processes, and a chain has one writer.
+    state, keys = base / site.console.state_dir / Path(line).name, base / site.console.keys_dir
     _tell_of_the_audit_log(state)
     desk = Desk(
         box=_box(site, file.resolve(), config_error, clock),
         gate=Gate(site.device, lambda: tokens.load_keys(keys), state, clock, site.console.idle_s),
         audit=Audit(state, clock),
     )
-    return Daemon(Port(port or site.console.port, site.console.baud, clock), Shell(desk, COMMANDS), clock)
+    return Daemon(Port(line, site.console.baud, clock), Shell(desk, COMMANDS), clock)
 
 
 def _tell_of_the_audit_log(state: Path) -> None:

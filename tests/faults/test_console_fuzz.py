@@ -58,8 +58,8 @@ def test_any_mixture_of_words_and_noise(chunks: list[bytes], pauses: bool) -> No
             assert person.desk.gate.login is None
         assert not (folder / "systemctl.asked").exists()
         back_at_the_prompt(person)
-        if list((folder / "state").glob("audit-*")):
-            audit.verify(folder / "state")
+        if list((folder / "state" / "tty").glob("audit-*")):
+            audit.verify(folder / "state" / "tty")
 
 
 def back_at_the_prompt(person: Person) -> None:
@@ -82,7 +82,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wire, in
         wire.prompt()
         yield wire, process.pid, folder
         assert process.poll() is None
-    audit.verify(folder / "state")
+    audit.verify(folder / "state" / "tty")
 
 
 @pytest.fixture
