@@ -70,8 +70,9 @@ def packages() -> list[str]:
 
 
 def requirements() -> list[str]:
-    """pyproject's own dependencies, as the guest's Python needs them."""
-    wanted = config.read_toml(ROOT / "pyproject.toml")["project"]["dependencies"]
+    """pyproject's own dependencies, and the console's, as the guest's Python needs them."""
+    project = config.read_toml(ROOT / "pyproject.toml")["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["console"]]
     return sorted(f"{need.name}{need.specifier}" for need in map(Requirement, wanted) if _applies(need))
 
 

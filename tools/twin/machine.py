@@ -67,8 +67,13 @@ class Machine:
         port = f"socket,id=results,path={_quoted(path)}"
         console = f"file,id=console,path={_quoted(self._console)}"
         channel = ("-chardev", port, "-device", f"virtserialport,chardev=results,name={words.PORT}")
+        # The second and the third UART are wired to each other: the box's console, and the person who types into it.
+        wire = f"path={_quoted(self._folder / 'wire')}"
+        uarts = ["-chardev", console, "-serial", "chardev:console"]
+        uarts += ["-chardev", f"socket,id=box,{wire},server=on,wait=off", "-serial", "chardev:box"]
+        uarts += ["-chardev", f"socket,id=person,{wire}", "-serial", "chardev:person"]
         self._qemu = subprocess.Popen(
-            [*self._command, *channel, "-chardev", console, "-serial", "chardev:console"],
+            [*self._command, *channel, *uarts],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -18,6 +18,7 @@ SITE = Path("/etc/endoedge/endoedge.toml")
 RUN_DIR = Path("/run/endoedge")
 NAME = "twin"
 CORE, UPLINK = "endoedge-core.service", "endoedge-uplink.service"
+CONSOLE = "endoedge-console@{}.service"  # of a port
 CAPTURE: Mapping[str, Any] = {"source": "v4l2", "device": str(DEVICE), "field": "whole"}  # vivid draws no endoscope
 
 
@@ -36,6 +37,8 @@ def install() -> None:
     run("install", "-m", "644", "-t", "/etc/systemd/system", *map(str, sorted(units)))
     for kind in ("sysusers", "tmpfiles"):
         run("install", "-m", "644", str(UNITS / f"endoedge.{kind}.conf"), f"/usr/lib/{kind}.d/endoedge.conf")
+    run("install", "-m", "644", str(UNITS / "endoedge.rules"), "/usr/lib/udev/rules.d/72-endoedge.rules")
+    run("udevadm", "control", "--reload")
     run("systemd-sysusers", "endoedge.conf")
     run("systemd-tmpfiles", "--create", "endoedge.conf")
     run("systemctl", "daemon-reload")
