@@ -54,6 +54,14 @@ class ViewConfig(Struct, frozen=True, kw_only=True):
     """Without a good picture, tracks are held for so long before they begin to be missed."""
 
 
+class ToolConfig(Struct, frozen=True, kw_only=True):
+    """The head that sees an instrument in the picture: what it says is time that was not spent on looking."""
+
+    head: Name
+    label: Annotated[str, Meta(min_length=1, max_length=40)]
+    score: Annotated[float, Meta(ge=0.5, le=1.0)] = 0.5
+
+
 class ProcedureConfig(Struct, frozen=True, kw_only=True):
     """A procedure starts and ends with the picture of the inside of a body."""
 
@@ -61,6 +69,9 @@ class ProcedureConfig(Struct, frozen=True, kw_only=True):
     """Good or poor view for so long."""
     stop_s: Seconds = 30.0
     """No such view, or no signal, for so long."""
+    turn: str = ""
+    """The landmark at which insertion ends and withdrawal begins."""
+    tool: ToolConfig | None = None
 
 
 class _Row(Struct, frozen=True, kw_only=True):
@@ -192,6 +203,12 @@ class RulesConfig(Struct, frozen=True, kw_only=True):
             _expect(f"landmarks[{place}].head", landmark.head, classes, "heads that judge whole pictures")
             labels = list(classes[landmark.head])
             _expect(f"landmarks[{place}].label", landmark.label, labels, f'labels of the model\'s "{landmark.head}"')
+        if self.procedure.turn:
+            _expect("procedure.turn", self.procedure.turn, [row.kind for row in self.landmarks], "landmarks")
+        if self.procedure.tool is not None:
+            tool = self.procedure.tool
+            _expect("procedure.tool.head", tool.head, classes, "heads that judge whole pictures")
+            _expect("procedure.tool.label", tool.label, classes[tool.head], f'labels of the model\'s "{tool.head}"')
         for place, judgement in enumerate(self.judgements):
             _expect(f"judgements[{place}].head", judgement.head, classes, "heads that judge whole pictures")
 

@@ -9,6 +9,7 @@ ProcedureEnded.
 from __future__ import annotations
 
 from edge.decide.alerts import Alerts, Situation
+from edge.decide.chronicle import Chronicle
 from edge.decide.config import RulesConfig
 from edge.decide.engine import Engine
 from edge.decide.judgements import Judgements
@@ -51,6 +52,7 @@ class Rules:
         self._alerts = Alerts(config.alerts)
         self._landmarks = Landmarks(config.landmarks)
         self._judgements = Judgements(config.judgements)
+        self.chronicle = Chronicle(config.procedure)
 
     def step(self, item: Findings | Gap) -> list[Event]:
         """One frame, or word that there is none. A gap in state LIVE (a late frame) only lets time pass."""
@@ -68,6 +70,7 @@ class Rules:
         ended = self._close_procedure(at, events) if over else ()
         events += self._alerts.step(at, self._situation())
         events += ended
+        self.chronicle.step(at, item, events, self._view)
         return events
 
     def confirmed_boxes(self) -> set[Box]:
@@ -83,6 +86,7 @@ class Rules:
         ended = self._close_procedure(at, events) if self._procedure.id else ()
         events += self._alerts.close_all(at)
         events += ended
+        self.chronicle.step(at, None, events, self._view)
         return events
 
     def _step_signal(self, at: Moment, item: Findings | Gap) -> SignalChanged | None:
