@@ -46,7 +46,7 @@ def followed(shipped: str) -> str:
     """The same of any pipeline."""
     own = ('kind = "classify"', "[landmarks]]", "[judgements]]")
     kept = "\n[".join(table for table in shipped.split("\n[") if not any(word in table for word in own))
-    lines = (line for line in kept.splitlines(keepends=True) if not line.startswith("condition"))
+    lines = (line for line in kept.splitlines(keepends=True) if not line.startswith(("condition", "turn")))
     return "".join(lines).replace("polyp-mobilenetv2-256", NAME)
 
 
