@@ -28,7 +28,13 @@ from edge.types import Manifest  # noqa: E402
 from edge.uplink.config import UplinkConfig  # noqa: E402
 from edge.uplink.wire import Ack, State, Telemetry  # noqa: E402
 
-PAYLOADS: dict[str, type[Any]] = {"message": Message, "state": State, "telemetry": Telemetry, "ack": Ack, "procedure": Record}
+PAYLOADS: dict[str, type[Any]] = {
+    "message": Message,
+    "state": State,
+    "telemetry": Telemetry,
+    "ack": Ack,
+    "procedure": Record,
+}
 DRAFT = "http://json-schema.org/draft-07/schema#"
 FOLDER = ROOT / "docs" / "schemas"
 
