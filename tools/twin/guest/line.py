@@ -87,11 +87,13 @@ class Person:
 
 
 def make_service_key() -> Path:
-    """A private key, whose public one the box trusts."""
-    KEYS.mkdir(parents=True, exist_ok=True)
-    key, pem = make_keys(Path("/root/service"), "")
-    pem.rename(KEYS / pem.name).chmod(0o644)
-    return key
+    """A private key, whose public one the box trusts: the one that is there, or a new one."""
+    stem = Path("/root/service")
+    if not stem.with_suffix(".key").exists():
+        KEYS.mkdir(parents=True, exist_ok=True)
+        _, pem = make_keys(stem, "")
+        pem.rename(KEYS / pem.name).chmod(0o644)
+    return stem.with_suffix(".key")
 
 
 def make_usb_cable() -> None:
