@@ -22,7 +22,7 @@ UART, UART_FAR_END = Path("/dev/ttyS1"), Path("/dev/ttyS2")
 USB, USB_FAR_END = Path("/dev/ttyGS0"), Path("/dev/ttyACM0")
 KEYS = Path("/etc/endoedge/service-keys")
 STATE = Path("/var/lib/endoedge-console")
-_CABLE = Path("/sys/class/udc/dummy_udc.0/soft_connect")
+_PORT_OFF = Path("/sys/bus/usb/devices/usb1/1-0:1.0/usb1-port1/disable")  # of the laptop's hub: no power, no cable
 WITHIN_S = 60.0
 
 
@@ -104,11 +104,11 @@ def make_usb_cable() -> None:
 
 
 def pull_usb_cable() -> None:
-    _CABLE.write_text("disconnect")
+    _PORT_OFF.write_text("1")
 
 
 def plug_usb_cable() -> None:
-    _CABLE.write_text("connect")
+    _PORT_OFF.write_text("0")
 
 
 def remove_usb_gadget() -> None:
