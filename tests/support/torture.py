@@ -3,8 +3,8 @@
     result = torture(folder, kills=20, seed=7, confirm="subscriber")
     assert result.ok, result
 
-`tests/support/cast.py` has the processes and what a promise is. Three things are checked: every promised id arrived, nothing
-arrived twice under different ids, and first arrivals came in the order of the commits.
+`tests/support/cast.py` has the processes and what a promise is. Three things are checked: every promised id arrived,
+nothing arrived twice under different ids, and first arrivals came in the order of the commits.
 """
 
 from __future__ import annotations
