@@ -195,6 +195,8 @@ class _Uplink:
         now_s = time.monotonic()
         if self._link_fault is None:  # we were connected, since the last `_watch` not for long
             self._short_lives += 1
+        else:  # not even let in: what was before is explained by whatever stops us now
+            self._flapping, self._short_lives = None, 0
         fault = event.fault
         if self._connection is not None:
             if self._short_lives >= SHORT_LIVES and not fault.permanent:

@@ -53,6 +53,13 @@ from edge.uplink import service
 from edge.uplink.config import UplinkConfig
 data, status = Path(sys.argv[1]), Path(sys.argv[2])
 config = msgspec.json.decode(sys.argv[3], type=UplinkConfig)
+if sys.argv[4:] == ["careless"]:
+    from edge.uplink.delivery import Lane
+    sending = Lane.sending
+    def forgets(lane, seq, *rest):
+        sending(lane, seq, *rest)
+        lane.done.add(seq)
+    Lane.sending = forgets
 service.run(config, "box-1", data / "outbox.db", status, data / "bell", threading.Event())
 """
 
@@ -77,9 +84,12 @@ class Cast:
         data: Path | None = None,
         pause_s: float = 0.02,
         stages: Mapping[str, Stage] | None = None,
+        careless: bool = False,
     ) -> None:
         """`data`: the outbox's folder, `folder` when it is no other. `pause_s`: the longest between two commits.
-        `stages`: of writer and uplink, where they are not like ours."""
+        `stages`: of writer and uplink, where they are not like ours. `careless`: an uplink that
+        forgets what it has sent, whatever becomes of it: a rig that sees no loss then is blind."""
+        self._careless = ["careless"] if careless else []
         self.folder, self.broker, self.config = folder, broker, config
         self.data, self.status_path = data or folder, folder / "uplink.json"
         self._pause_s, self._stages = pause_s, stages or {}
@@ -101,7 +111,7 @@ class Cast:
             args, out = [_WRITER, str(self.data), str(self._runs), str(self._pause_s)], self._promises
         else:
             config = msgspec.json.encode(self.config).decode()
-            args, out = [_UPLINK, str(self.data), str(self.status_path), config], self._log
+            args, out = [_UPLINK, str(self.data), str(self.status_path), config, *self._careless], self._log
         stage = self._stages.get(name, Stage())
         command = [*stage.prefix, sys.executable, "-c", *args]
         self._processes[name] = subprocess.Popen(command, stdout=out, stderr=self._log, env=stage.env)
@@ -175,6 +185,10 @@ class Witness:
             waiting.remove(id)
         else:
             otherwise.add(id)
+
+    def forget(self, ids: set[str]) -> None:
+        """They are lost, which was said once."""
+        self.owed -= ids
 
     def close(self) -> None:
         self._file.close()

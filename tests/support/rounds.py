@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from edge.outbox import OutboxReader
+from edge.status import Every
 from edge.uplink.config import UplinkConfig
 from edge.uplink.wire import UplinkStatus
 from tests.support.broker import Broker
@@ -25,6 +27,7 @@ from tests.support.waiting import wait_for
 
 SAID_WITHIN_S = 60.0  # only a failure comes to these
 WELL_WITHIN_S = 120.0
+LOST_AFTER_NS = 5_000_000_000
 MEANWHILE = 5  # promises, at least, that are made while a fault lasts
 
 Said = Callable[[UplinkStatus], bool]
@@ -89,14 +92,30 @@ class Play:
     def wait_well(self) -> None:
         """Until all that is promised by now has arrived, and the uplink says that nothing is wrong."""
         self._witness.look()
-        owed = set(self._witness.owed)
+        owed, patience = set(self._witness.owed), Every(LOST_AFTER_NS)
+        patience.due()
 
         def look() -> bool:
             self._witness.look()
+            if patience.due():
+                self._look_for_lost(owed)
             return not owed & self._witness.owed
 
         self._wait(look, f"{len(owed)} promised messages arrive", WELL_WITHIN_S)
         self.wait_said(lambda status: status.connected and status.last_error == "", WELL_WITHIN_S)
+
+    def _look_for_lost(self, owed: set[str]) -> None:
+        """What has neither arrived nor waits in the outbox, and does not arrive within a while."""
+        with contextlib.closing(OutboxReader.open(self.cast.data / "outbox.db")) as reader:
+            kept = {row.id for row in reader.pending(1_000_000)}
+        lost = owed & self._witness.owed - kept
+        deadline = time.monotonic() + LOST_AFTER_NS / 1e9
+        while lost and time.monotonic() < deadline:
+            time.sleep(0.05)
+            self._witness.look()
+            lost &= self._witness.owed
+        self._witness.forget(lost)
+        assert not lost, f"lost: {len(lost)} promised messages, {min(lost)} among them"
 
     def _wait(self, condition: Callable[[], bool], what: str, within_s: float) -> None:
         """Both processes have to live all the while."""
@@ -122,6 +141,7 @@ def playing(
     data: Path | None = None,
     stages: Mapping[str, Stage] | None = None,
     ward: Mapping[str, Any] | None = None,
+    careless: bool = False,
     **config: Any,
 ) -> Iterator[Play]:
     """Broker, writer, uplink and consumer run on entry; everything is gone on exit. `config`: of the uplink; `ward`:
@@ -129,7 +149,7 @@ def playing(
     quick = {"host": "127.0.0.1", "port": broker.port, "keepalive_s": 2, "retry_min_s": 0.05, "retry_max_s": 0.2}
     uplink = msgspec.convert(quick | config, UplinkConfig)
     listener = msgspec.convert(quick | config | dict(ward or {}), UplinkConfig)
-    cast = Cast(folder, broker, uplink, data=data, pause_s=0.05, stages=stages)
+    cast = Cast(folder, broker, uplink, data=data, pause_s=0.05, stages=stages, careless=careless)
     try:
         cast.start("broker")
         with consumer(listener) as inbox, contextlib.closing(Witness(cast.promises, inbox)) as witness:

@@ -12,15 +12,20 @@ from tests.support.rounds import playing, says
 
 TITLE = 'the broker is killed and comes back without its memory (confirm = "subscriber")'
 PROMISE = "the uplink says that nobody listens; every committed message arrives, in order"
-TIMES = 30
+TIMES, FEW = 30, 2
 missing = missing_tools
 
 
-def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
+def play(folder: Path, times: int, dice: random.Random, *, careless: bool = False) -> Iterator[str]:
     broker = Broker(folder, options=FORGETFUL)
-    with playing(folder, broker, confirm="subscriber", confirm_timeout_s=1.0) as scene:
+    with playing(folder, broker, careless=careless, confirm="subscriber", confirm_timeout_s=1.0) as scene:
         for _ in range(times):
             yield scene.round(_dead(broker), says("nothing listens there"), dice)
+
+
+def control(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
+    """An uplink that forgets what it has sent."""
+    yield from play(folder, times, dice, careless=True)
 
 
 @contextlib.contextmanager
