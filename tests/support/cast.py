@@ -124,6 +124,16 @@ class Cast:
             process.send_signal(signal.SIGKILL)
             process.wait()
 
+    def end(self, name: str) -> None:
+        """SIGKILL, without waiting for what it does: nothing, while it hangs in the kernel."""
+        self._processes[name].kill()
+
+    def restart(self, name: str) -> None:
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+        self.start(name)
+
     def lives(self, name: str) -> bool:
         return name in self._processes and self._processes[name].poll() is None
 

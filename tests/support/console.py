@@ -12,14 +12,15 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.clock import Wall
 from edge.console import tokens
 from edge.console.audit import Audit
 from edge.console.box import Box
-from edge.console.clock import Clock, Wall
+from edge.console.clock import Clock
 from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT
@@ -66,7 +67,13 @@ def make_keys(folder: Path, name: str = "service") -> Path:
 
 
 def signed(key: Path, nonce: str, **other: Any) -> str:
-    claims = {"device": DEVICE, "name": "A. Engineer", "issued": NOW, "not_after": NOW + 3600, "rights": ALL}
+    claims: dict[str, Any] = {
+        "device": DEVICE,
+        "name": "A. Engineer",
+        "issued": NOW,
+        "not_after": NOW + 3600,
+        "rights": ALL,
+    }
     return service_token.sign(key, "", Claims(**(claims | {"nonce": nonce} | other)))
 
 
@@ -81,7 +88,7 @@ def desk(folder: Path, clock: Clock | None = None, **box: Any) -> Desk:
     """Everything under `folder`: run, state, keys, endoedge.toml."""
     clock = clock or HandClock()
     (folder / "run").mkdir(exist_ok=True)
-    paths = {
+    paths: dict[str, Any] = {
         "device": DEVICE,
         "config_file": folder / "endoedge.toml",
         "run_dir": folder / "run",
@@ -222,7 +229,9 @@ class Wire:
 
 
 @contextlib.contextmanager
-def console(folder: Path, *extra: str) -> Iterator[tuple[Wire, subprocess.Popen[bytes]]]:
+def console(
+    folder: Path, *extra: str, env: Mapping[str, str] = os.environ
+) -> Iterator[tuple[Wire, subprocess.Popen[bytes]]]:
     """`endoedge console` as a process, on a line of its own; `extra` are lines of its `[console]` table.
 
     Programs in `folder`/bin come before the system's.
@@ -232,7 +241,7 @@ def console(folder: Path, *extra: str) -> Iterator[tuple[Wire, subprocess.Popen[
     command = [sys.executable, "-m", "edge.cli", "console", "-c", str(folder / "endoedge.toml")]
     with (folder / "console.log").open("wb") as log:
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}, stderr=log)
+        process = subprocess.Popen(command, env={**env, "PYTHONPATH": str(ROOT), "PATH": path}, stderr=log)
     try:
         yield wire, process
     finally:

@@ -28,7 +28,7 @@ from tests.support.waiting import wait_for
 SAID_WITHIN_S = 60.0  # only a failure comes to these
 WELL_WITHIN_S = 120.0
 LOST_AFTER_NS = 5_000_000_000
-MEANWHILE = 5  # promises, at least, that are made while a fault lasts
+MEANWHILE = 5
 
 Said = Callable[[UplinkStatus], bool]
 
@@ -51,17 +51,21 @@ class Play:
             return msgspec.json.decode(self.cast.status_path.read_bytes(), type=UplinkStatus)
         return None
 
-    def round(self, fault: contextlib.AbstractContextManager[object], said: Said | None, dice: random.Random) -> str:
-        """`fault` comes and goes; `said`: what the uplink's status has to show before it goes, None for nothing. What
-        went wrong; "" when nothing did."""
+    def round(
+        self,
+        fault: contextlib.AbstractContextManager[object],
+        said: Said | None,
+        dice: random.Random,
+        meanwhile: int = MEANWHILE,
+    ) -> str:
+        """`fault` comes and goes; `said`: what the uplink's status has to show before it goes, None for nothing;
+        `meanwhile`: promises, at least, that are made while it lasts. What went wrong; "" when nothing did."""
         try:
-            self.wait_well()
             time.sleep(dice.uniform(0, 0.3))  # any moment of the writer's and the uplink's work
             with fault:
                 if said is not None:
                     self.wait_said(said)
-                if self.cast.lives("writer"):
-                    self.wait_promises(MEANWHILE)
+                self.wait_promises(meanwhile)
             self.wait_well()
         except AssertionError as exc:
             return " ".join(str(exc).split())
@@ -90,7 +94,8 @@ class Play:
         self._wait(look, f"{more} more promises", SAID_WITHIN_S)
 
     def wait_well(self) -> None:
-        """Until all that is promised by now has arrived, and the uplink says that nothing is wrong."""
+        """Until all that is promised by now has arrived, and the uplink's next word is that nothing is wrong."""
+        before = self._written()
         self._witness.look()
         owed, patience = set(self._witness.owed), Every(LOST_AFTER_NS)
         patience.due()
@@ -102,7 +107,14 @@ class Play:
             return not owed & self._witness.owed
 
         self._wait(look, f"{len(owed)} promised messages arrive", WELL_WITHIN_S)
-        self.wait_said(lambda status: status.connected and status.last_error == "", WELL_WITHIN_S)
+        well: Said = lambda status: status.connected and status.last_error == "" and self._written() != before  # noqa: E731
+        self.wait_said(well, WELL_WITHIN_S)
+
+    def _written(self) -> int:
+        """When the status file was; 0 before the first."""
+        with contextlib.suppress(OSError):
+            return self.cast.status_path.stat().st_mtime_ns
+        return 0
 
     def _look_for_lost(self, owed: set[str]) -> None:
         """What has neither arrived nor waits in the outbox, and does not arrive within a while."""
@@ -157,6 +169,7 @@ def playing(
             cast.start("uplink")
             play = Play(cast, witness)
             play.wait_promises(1)
+            play.wait_well()
             yield play
     finally:
         cast.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support import cable
 from tests.support.broker import Broker, missing_tools
@@ -25,7 +26,7 @@ def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
     with cable.cable() as laid:
         broker = Broker(folder, also_at=cable.HERE)
         stages = {"uplink": Stage(prefix=laid.prefix)}
-        site = {"host": cable.HERE, "allow_plaintext": True}
+        site: dict[str, Any] = {"host": cable.HERE, "allow_plaintext": True}
         with playing(folder, broker, stages=stages, ward={"host": "127.0.0.1"}, **site) as scene:
             for _ in range(times):
                 yield scene.round(laid.out(), says(*SAID), dice)

@@ -6,6 +6,7 @@ import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support import wall_clock
 from tests.support.broker import Authority, Broker, missing_tools
@@ -31,7 +32,10 @@ def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
     ours, theirs = WallClock(folder), WallClock(folder / "broker-clock")
     box, ward = authority.issue("box-1"), authority.issue("ward")
     broker = Broker(folder, tls=authority.issue("broker"), client_ca=authority.ca, env=theirs.env)
-    site = {"tls": {"ca": str(authority.ca), "cert": str(box.cert), "key": str(box.key)}, "confirm": "subscriber"}
+    site: dict[str, Any] = {
+        "tls": {"ca": str(authority.ca), "cert": str(box.cert), "key": str(box.key)},
+        "confirm": "subscriber",
+    }
     other = {"tls": {"ca": str(authority.ca), "cert": str(ward.cert), "key": str(ward.key)}}
     cases = (
         (ours, 10 * YEAR_S, OLD),
