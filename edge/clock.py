@@ -104,6 +104,12 @@ def boot_id() -> str:
     return (_ROOT / _BOOT_ID).read_text().strip()
 
 
+def date_after(newest_ns: int) -> int:
+    """A date for a file that is to be the newest, in ns since 1970: now, or right after the newest that there is where
+    the clock has been set back since."""
+    return max(time.time_ns(), newest_ns + 1)
+
+
 def elapsed_s(then: Moment, now: Moment) -> float:
     """How long ago `then` was. Over a restart that is this boot's own length at least, and what lies between the two
     wall clocks where both could be believed."""

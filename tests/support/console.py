@@ -42,7 +42,8 @@ class HandClock:
     """A clock that is turned by hand. `boot` is another after a restart."""
 
     def __init__(self, wall_s: float = NOW, trusted: bool = True, boot: str = BOOT) -> None:
-        self.boot, self._ns, self._wall = boot, 1_000_000_000_000, Wall(wall_s, trusted)
+        self.boot, self._ns = boot, 1_000_000_000_000
+        self.set_wall(wall_s, trusted)
 
     def now_ns(self) -> int:
         return self._ns
@@ -52,10 +53,10 @@ class HandClock:
 
     def pass_s(self, seconds: float) -> None:
         self._ns += int(seconds * 1e9)
-        self._wall = Wall(self._wall.at_s + seconds, self._wall.trusted)
+        self.set_wall(self._wall.at_s + seconds, self._wall.trusted)
 
     def set_wall(self, at_s: float, trusted: bool) -> None:
-        self._wall = Wall(at_s, trusted)
+        self._wall = Wall(at_s, trusted, "chrony" if trusted else "none")
 
 
 def make_keys(folder: Path, name: str = "service") -> Path:

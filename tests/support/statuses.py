@@ -11,7 +11,7 @@ UPLINK = UplinkStatus(
     pid=1,
     updated_at="",
     updated_ns=1,
-    clock=ClockStatus(),
+    clock=ClockStatus(trusted=True, source="chrony", error_s=0.02),
     connected=True,
     last_error="",
     permanent=False,

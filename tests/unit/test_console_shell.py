@@ -22,7 +22,7 @@ from edge.console.text import COLUMNS
 from edge.outbox import Outbox
 from edge.status import CoreStatus, SafeStatus
 from edge.uplink.wire import UplinkStatus
-from tests.support.console import HandClock, Person, make_keys, script, signed
+from tests.support.console import NOW, HandClock, Person, make_keys, script, signed
 
 OPEN = [name for name, command in COMMANDS.items() if command.access is None]
 CLOSED = [name for name, command in COMMANDS.items() if command.access is not None]
@@ -43,6 +43,7 @@ CORE = {
 UPLINK = {
     "broker": "broker:8883",
     "pid": 7,
+    "updated_ns": 999_000_000_000,
     "connected": False,
     "last_error": "refused",
     "waiting": {"e/b/alert": "no"},
@@ -68,8 +69,6 @@ def runs(person: Person) -> None:
     """As if core and uplink ran."""
     (person.folder / "run" / "status.json").write_text(json.dumps(CORE))
     (person.folder / "run" / "uplink.json").write_text(json.dumps(UPLINK))
-    at = person.clock.wall().at_s
-    os.utime(person.folder / "run" / "uplink.json", (at, at))
 
 
 def test_the_views_are_of_the_real_status_files() -> None:
@@ -124,6 +123,15 @@ def test_status_says_what_is(person: Person) -> None:
     assert "outbox        0 messages" in said
     assert "faults        5" in said
     assert "faults now: 5" in person.asks("faults")
+
+
+@pytest.mark.parametrize("jump_s", [-10 * 365 * 86400, 10 * 365 * 86400])
+def test_who_is_silent_does_not_depend_on_how_the_clock_is_set(person: Person, jump_s: float) -> None:
+    runs(person)
+    person.clock.set_wall(NOW + jump_s, trusted=False)
+    assert "STALE" not in person.asks("status")
+    person.clock.pass_s(60)
+    assert person.asks("status").count("STALE") == 2
 
 
 def test_a_core_that_fell_silent_is_stale(person: Person) -> None:
@@ -371,6 +379,9 @@ def test_clocks_that_are_not_believed_are_said_and_recorded(tmp_path: Path) -> N
     person = Person(tmp_path, HandClock(wall_s=30.0, trusted=False))
     assert "1970-01-01T00:00:30.000Z (NOT synchronised" in person.asks("time")
     assert person.audit()[-1]["trusted"] is False
+    person.clock.set_wall(NOW, trusted=True)
+    assert "(synchronised by chrony)" in person.asks("time")
+    assert person.audit()[-1]["trusted"] is True
 
 
 def test_a_token_for_the_wrong_device_is_told(person: Person, key: Path) -> None:
