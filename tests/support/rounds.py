@@ -95,7 +95,7 @@ class Play:
 
     def wait_well(self) -> None:
         """Until all that is promised by now has arrived, and the uplink's next word is that nothing is wrong."""
-        before = self._written()
+        began_ns = time.monotonic_ns()
         self._witness.look()
         owed, patience = set(self._witness.owed), Every(LOST_AFTER_NS)
         patience.due()
@@ -107,14 +107,7 @@ class Play:
             return not owed & self._witness.owed
 
         self._wait(look, f"{len(owed)} promised messages arrive", WELL_WITHIN_S)
-        well: Said = lambda status: status.connected and status.last_error == "" and self._written() != before  # noqa: E731
-        self.wait_said(well, WELL_WITHIN_S)
-
-    def _written(self) -> int:
-        """When the status file was; 0 before the first."""
-        with contextlib.suppress(OSError):
-            return self.cast.status_path.stat().st_mtime_ns
-        return 0
+        self.wait_said(lambda s: s.updated_ns > began_ns and s.connected and s.last_error == "", WELL_WITHIN_S)
 
     def _look_for_lost(self, owed: set[str]) -> None:
         """What has neither arrived nor waits in the outbox, and does not arrive within a while."""

@@ -7,12 +7,14 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge import clock
 from edge.clock import Kernel, Moment, Wall, elapsed_s, judge
+from edge.messages import Message
 from edge.outbox import Outbox, OutboxReader
 from edge.stamp import committed, stamped
 from tests.support.delivery import alert
@@ -84,6 +86,15 @@ def test_an_age_over_a_restart_is_what_can_be_known(then: Wall, now: Wall, ns: i
         assert age_s == max(up_ns / 1e9, now.at_s - then.at_s)
     else:
         assert age_s == up_ns / 1e9
+
+
+def test_a_message_of_a_version_that_did_not_say_is_not_trusted() -> None:
+    """An outbox outlives an upgrade."""
+    (message,) = stamped([alert(1)], "box-1", 1, Moment(BOOT, 7, Wall(1e9, True)))
+    old = msgspec.to_builtins(message)
+    del old["committed_ns"], old["clock_trusted"]
+    when = committed(msgspec.convert(old, Message))
+    assert (when.ns, when.wall.trusted, str(when.wall)) == (0, False, message.committed_at)
 
 
 @ON_A_BUSY_MACHINE

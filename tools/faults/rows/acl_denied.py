@@ -12,7 +12,7 @@ from tests.support.rounds import playing, says
 
 TITLE = "the broker's access rules forbid this box's topics for a while"
 PROMISE = "the uplink says which topic is refused; every committed message arrives, in order"
-TIMES, FEW = 30, 2
+TIMES, FEW = 30, 1
 ALLOWED = "topic readwrite endoedge/#\n"
 DENIED = "topic readwrite endoedge/+/state\ntopic read endoedge/#\n"
 missing = missing_tools

@@ -12,7 +12,7 @@ from tests.support.rounds import playing, says
 
 TITLE = 'the broker is killed and comes back without its memory (confirm = "subscriber")'
 PROMISE = "the uplink says that nobody listens; every committed message arrives, in order"
-TIMES, FEW = 30, 2
+TIMES, FEW = 30, 1
 missing = missing_tools
 
 

@@ -11,7 +11,7 @@ from tests.support.rounds import playing, says
 
 TITLE = "the broker freezes (SIGSTOP) with the connection open, and thaws"
 PROMISE = "the uplink says that it hangs; every committed message arrives, in order"
-TIMES, FEW = 20, 2
+TIMES, FEW = 20, 1
 missing = missing_tools
 
 

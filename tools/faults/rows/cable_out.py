@@ -14,7 +14,7 @@ from tests.support.rounds import playing, says
 
 TITLE = "the network cable is out (uplink in a network namespace, its veth without a carrier)"
 PROMISE = "the uplink says that it hears nothing or has no way there; every committed message arrives, in order"
-TIMES, FEW = 20, 2
+TIMES, FEW = 20, 1
 SAID = ("connected, but silent", "no answer", "there is no way there")
 
 

@@ -21,7 +21,7 @@ WEATHERS = (SLOW, Weather(stands_still=True), Weather(delay_s=0.01, cut=0.1), We
 missing = missing_tools
 
 
-def play(folder: Path, times: int, dice: random.Random, *, careless: bool = False) -> Iterator[str]:
+def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
     authority = Authority(folder)
     broker = Broker(folder, tls=authority.issue("broker"))
     tls = {"ca": str(authority.ca)}
@@ -33,11 +33,6 @@ def play(folder: Path, times: int, dice: random.Random, *, careless: bool = Fals
         for number in range(times):
             weather = WEATHERS[number % len(WEATHERS)]
             yield scene.round(line.weather(weather), _seen(weather, scene), dice)
-
-
-def control(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
-    """An uplink that forgets what it has sent."""
-    yield from play(folder, times, dice, careless=True)
 
 
 def _seen(weather: Weather, scene: Play) -> Said | None:
