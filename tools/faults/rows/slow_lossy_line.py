@@ -28,7 +28,7 @@ def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
     ward = {"port": broker.port}
     with (
         Line(broker.port, dice) as line,
-        playing(folder, broker, port=line.port, tls=tls, ward=ward, careless=careless) as scene,
+        playing(folder, broker, port=line.port, tls=tls, ward=ward) as scene,
     ):
         for number in range(times):
             weather = WEATHERS[number % len(WEATHERS)]
