@@ -119,25 +119,19 @@ def test_status_says_what_is(person: Person) -> None:
     said = person.asks("status")
     for part in ("no_signal: no cable", "24.5 frames/s", "polyp 3 int8 on onnx", "broker:8883 NOT connected: refused"):
         assert part in said
-    assert "tj 71 C, 24 below its limit; throttled: cpu" in said
-    assert "outbox        0 messages" in said
+    for part in ("tj 71 C, 24 below its limit; throttled: cpu", "outbox        0 messages", "(synchronised by chrony)"):
+        assert part in said
     assert "faults        5" in said
     assert "faults now: 5" in person.asks("faults")
 
 
-@pytest.mark.parametrize("jump_s", [-10 * 365 * 86400, 10 * 365 * 86400])
-def test_who_is_silent_does_not_depend_on_how_the_clock_is_set(person: Person, jump_s: float) -> None:
+@pytest.mark.parametrize("jump_s", [0, -3e8, 3e8])
+def test_who_fell_silent_is_stale_however_the_clock_is_set(person: Person, jump_s: float) -> None:
     runs(person)
     person.clock.set_wall(NOW + jump_s, trusted=False)
     assert "STALE" not in person.asks("status")
-    person.clock.pass_s(60)
-    assert person.asks("status").count("STALE") == 2
-
-
-def test_a_core_that_fell_silent_is_stale(person: Person) -> None:
-    runs(person)
     person.clock.pass_s(3600)
-    assert "STALE, has said nothing for 1 h 00 min" in person.asks("status")
+    assert person.asks("status").count("STALE, has said nothing for 1 h 00 min") == 2
     assert "has said nothing for" in person.asks("faults")
 
 
@@ -379,9 +373,6 @@ def test_clocks_that_are_not_believed_are_said_and_recorded(tmp_path: Path) -> N
     person = Person(tmp_path, HandClock(wall_s=30.0, trusted=False))
     assert "1970-01-01T00:00:30.000Z (NOT synchronised" in person.asks("time")
     assert person.audit()[-1]["trusted"] is False
-    person.clock.set_wall(NOW, trusted=True)
-    assert "(synchronised by chrony)" in person.asks("time")
-    assert person.audit()[-1]["trusted"] is True
 
 
 def test_a_token_for_the_wrong_device_is_told(person: Person, key: Path) -> None:
