@@ -105,7 +105,7 @@ class Spool:
             with contextlib.suppress(OSError):
                 left.unlink()
         files = list(self._path.glob("*/*"))
-        self._newest_ns = max(map(_date_ns, files), default=0)
+        self._newest_ns = max([self._newest_ns, *map(_date_ns, files)])
         return sum(map(_size, files))
 
     def _write(self, job: Job) -> None:

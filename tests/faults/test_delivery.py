@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edge import clock
 from edge.messages import ProcedureStarted
 from edge.uplink.service import SHORT_LIVES
 from edge.uplink.wire import State
@@ -32,6 +33,7 @@ def test_absent_at_start(tmp_path: Path) -> None:
         status = box.wait_status(lambda s: s.depth == 10, "the backlog")
         assert not status.connected
         assert not status.permanent
+        assert (status.clock.trusted, status.clock.source) == (clock.read().trusted, clock.read().source)
         assert status.last_error == (
             f"broker 127.0.0.1:{broker.port}: nothing listens there: is the broker running, is uplink.port right?"
         )

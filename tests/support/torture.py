@@ -54,7 +54,8 @@ class Result:
         )
 
 
-def _cast(folder: Path, confirm: Literal["broker", "subscriber"]) -> Cast:
+def usual_cast(folder: Path, confirm: Literal["broker", "subscriber"]) -> Cast:
+    """With a broker that has no memory, and an uplink that loses no time."""
     broker = Broker(folder, options=FORGETFUL)
     config = UplinkConfig(
         host="127.0.0.1",
@@ -80,7 +81,7 @@ def torture(
     persistence. `pause_s`: the longest time between two kills."""
     dice = random.Random(seed)
     victims = ["writer", "uplink"] if confirm == "broker" else ["writer", "uplink", "broker"]
-    cast = _cast(folder, confirm)
+    cast = usual_cast(folder, confirm)
     count = dict.fromkeys(victims, 0)
     try:
         cast.start("broker")
