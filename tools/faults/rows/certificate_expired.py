@@ -16,7 +16,7 @@ from tests.support.wall_clock import YEAR_S, WallClock
 
 TITLE = "a certificate has expired, or is not valid yet: by the box's clock, or by the broker's"
 PROMISE = "the uplink says whose certificate and what to do, and waits; every committed message arrives, in order"
-TIMES, FEW = 30, 3
+TIMES, FEW = 30, 2
 OLD = "its certificate has expired: renew it, or correct this box's clock"
 YOUNG = "its certificate is not valid yet: correct this box's clock"
 OURS_OLD = "it says that our certificate {cert} has expired: renew it"
