@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from edge.clock import ClockStatus
 from edge.record.spool import SpoolStatus
 from edge.types import Backend, BoardReading, SignalState, SourceStats, Struct
 
@@ -79,6 +80,7 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     spool: SpoolStatus | None = None  # key frames and clips; None where none are kept
     effort: str = "full"  # the rung of the degradation ladder
     board: BoardReading | None = None  # None before the first reading, and when the newest is stale
+    clock: ClockStatus = ClockStatus()  # what stands behind the wall clock, as the core sees it
     finished: bool = False  # the source ended and everything was committed
 
 

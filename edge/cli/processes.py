@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge import clock
+
 STOP_WITHIN_S = 10.0
 DRAIN_S = 3.0  # for the uplink to empty the outbox after the core has ended
 
@@ -51,7 +53,7 @@ def run_both(config: Path) -> int:
         signal.signal(number, lambda *_: told.set())
     children = {part: start(part, config) for part in ("uplink", "core")}
     try:
-        while not told.wait(0.1):
+        while not clock.wait(told, 0.1):
             if any(child.poll() is not None for child in children.values()):
                 break
         if children["core"].poll() is not None and children["uplink"].poll() is None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge import __version__, core, status
+from edge import __version__, clock, core, status
 from edge.capture.thinned import Thinned
 from edge.cli import assemble, processes, safe
 from edge.cli.assemble import Site
@@ -193,6 +193,7 @@ class Reporter:
             classes={said.head: said.label for said in findings.classifications} if findings else {},
             landmarks=self._landmarks,
             updated_ns=time.monotonic_ns(),
+            clock=clock.read().status,
             uptime_s=round(now - self._started, 3),
             fps=round(self._fps, 2),
             source=source,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge import status
+from edge import clock, status
 from edge.cli import assemble
 from edge.errors import ConfigError
 from edge.status import EVERY_NS, SafeStatus
@@ -67,7 +67,7 @@ def run(file: Path, rest_s: float, stop: threading.Event) -> int:
         while (now_ns := time.monotonic_ns()) < until_ns and not stop.is_set():
             status.write(path, SafeStatus(reason=reason, since_ns=since_ns, until_ns=until_ns, updated_ns=now_ns))
             notifier.say("READY=1", "WATCHDOG=1", f"STATUS={reason}; tried again in {(until_ns - now_ns) / 1e9:.0f} s")
-            stop.wait(min(EVERY_NS, until_ns - now_ns) / 1e9)
+            clock.wait(stop, min(EVERY_NS, until_ns - now_ns) / 1e9)
     finally:
         path.unlink(missing_ok=True)
         notifier.close()

@@ -23,6 +23,9 @@ _LOCK_WAIT_S = 0.05  # `status` should not wait for a writer
 _UNITS = ("endoedge-core", "endoedge-uplink", "endoedge-update", "endoedge-console")
 
 
+_WAITING = "SELECT count(*), (SELECT committed_at FROM outbox ORDER BY seq LIMIT 1) FROM outbox"
+
+
 class StageView(msgspec.Struct, frozen=True):
     p50_ms: float = 0.0
     p99_ms: float = 0.0
@@ -102,7 +105,7 @@ class UplinkView(msgspec.Struct, frozen=True):
 
     broker: str = "?"
     pid: int = 0
-    updated_at: str = "?"
+    updated_ns: int = 0
     connected: bool = False
     last_error: str = ""
     waiting: dict[str, str] = msgspec.field(default_factory=dict)
@@ -113,7 +116,7 @@ class UplinkView(msgspec.Struct, frozen=True):
 
 
 class Queue(NamedTuple):
-    """The outbox: messages that wait, and when the oldest was committed."""
+    """The outbox: messages that wait, and when the oldest was committed, by the wall clock of then."""
 
     depth: int
     oldest: str
@@ -160,11 +163,8 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     def uplink(self) -> UplinkView | str:
         return _view(self.run_dir / "uplink.json", UplinkView)
 
-    def uplink_age_s(self) -> float:
-        """By the file's own date, which the same clock gave it; infinite when it is gone."""
-        with contextlib.suppress(OSError):
-            return self.clock.wall().at_s - (self.run_dir / "uplink.json").stat().st_mtime
-        return float("inf")
+    def uplink_age_s(self, uplink: UplinkView) -> float:
+        return (self.clock.now_ns() - uplink.updated_ns) / 1e9
 
     def queue(self) -> Queue | str:
         if not self.outbox.exists():
@@ -174,7 +174,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
         address = f"{self.outbox.as_uri()}?mode=ro{'&immutable=1' if closed else ''}"
         try:
             with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_LOCK_WAIT_S)) as db:
-                depth, oldest = db.execute("SELECT count(*), min(committed_at) FROM outbox").fetchone()
+                depth, oldest = db.execute(_WAITING).fetchone()
         except sqlite3.Error as exc:
             return f"{self.outbox}: {exc}"
         return Queue(int(depth), oldest or "")

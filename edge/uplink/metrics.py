@@ -23,7 +23,6 @@ from edge.uplink.config import MetricsConfig
 from edge.uplink.wire import UplinkStatus
 
 CORE_FRESH_NS = 5_000_000_000
-SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd's, once it has set the clock in this boot
 
 
 class Seen(NamedTuple):
@@ -32,7 +31,6 @@ class Seen(NamedTuple):
     uplink: UplinkStatus
     core: CoreStatus | None  # None: there is none, or it has said nothing for a while
     disk_free: int  # bytes, where the outbox lies; -1 when that cannot be told
-    clock_trusted: bool
 
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]
@@ -181,9 +179,16 @@ METRICS = (
     ),
     Metric(
         "endoedge_clock_trusted",
-        "Whether systemd-timesyncd has set the clock since the machine started.",
-        _one(lambda s: s.clock_trusted),
+        "Whether a time server or another reference stands behind the wall clock.",
+        _one(lambda s: s.uplink.clock.trusted),
     ),
+    Metric(
+        "endoedge_clock_source",
+        "1 for who keeps the wall clock right.",
+        lambda seen: [((seen.uplink.clock.source,), 1)],
+        ("source",),
+    ),
+    Metric("endoedge_clock_error_seconds", "How far off it may be.", _one(lambda s: s.uplink.clock.error_s)),
 )
 
 
@@ -205,7 +210,7 @@ class Exporter(Collector):
 
     def show(self, uplink: UplinkStatus, core: CoreStatus | None) -> None:
         fresh = core is not None and time.monotonic_ns() - core.updated_ns < CORE_FRESH_NS
-        self._seen = Seen(uplink, core if fresh else None, _free(self._disk), SYNCHRONIZED.exists())
+        self._seen = Seen(uplink, core if fresh else None, _free(self._disk))
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         seen = self._seen

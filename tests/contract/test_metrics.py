@@ -110,6 +110,9 @@ def test_the_figures_are_the_status_files(exporter: Exporter) -> None:
         ("endoedge_outbox_messages",): 7.0,
         ("endoedge_delivered_total",): 8.0,
         ("endoedge_fault", "uplink"): 0.0,
+        ("endoedge_clock_trusted",): 1.0,
+        ("endoedge_clock_source", "chrony"): 1.0,
+        ("endoedge_clock_error_seconds",): 0.02,
     }.items() <= found.items()
     assert ("endoedge_temperature_celsius", "cv0-thermal") not in found  # not known, and so not zero
     assert ("endoedge_power_watts", "VDD_SOC") not in found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import status
+from edge import clock, status
 from edge.cli import assemble, run
 from edge.decide import ladder
 from edge.messages import EffortChanged
@@ -80,6 +80,7 @@ def test_heads_go_and_come_back_with_the_heat(tmp_path: Path, monkeypatch: pytes
         core.start()
         try:
             cool = wait(box, lambda said: bool(said.classes) and said.effort == "full", core)
+            assert cool.clock.trusted is clock.read().trusted
             assert cool.board is not None
             assert cool.board.zones["Package id 0"].temperature_c == 44.0
             heat(root, 78)

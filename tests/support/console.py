@@ -12,14 +12,15 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.clock import Wall
 from edge.console import tokens
 from edge.console.audit import Audit
 from edge.console.box import Box
-from edge.console.clock import Clock, Wall
+from edge.console.clock import Clock
 from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT
@@ -41,7 +42,8 @@ class HandClock:
     """A clock that is turned by hand. `boot` is another after a restart."""
 
     def __init__(self, wall_s: float = NOW, trusted: bool = True, boot: str = BOOT) -> None:
-        self.boot, self._ns, self._wall = boot, 1_000_000_000_000, Wall(wall_s, trusted)
+        self.boot, self._ns = boot, 1_000_000_000_000
+        self.set_wall(wall_s, trusted)
 
     def now_ns(self) -> int:
         return self._ns
@@ -51,10 +53,10 @@ class HandClock:
 
     def pass_s(self, seconds: float) -> None:
         self._ns += int(seconds * 1e9)
-        self._wall = Wall(self._wall.at_s + seconds, self._wall.trusted)
+        self.set_wall(self._wall.at_s + seconds, self._wall.trusted)
 
     def set_wall(self, at_s: float, trusted: bool) -> None:
-        self._wall = Wall(at_s, trusted)
+        self._wall = Wall(at_s, trusted, "chrony" if trusted else "none")
 
 
 def make_keys(folder: Path, name: str = "service") -> Path:
@@ -66,7 +68,13 @@ def make_keys(folder: Path, name: str = "service") -> Path:
 
 
 def signed(key: Path, nonce: str, **other: Any) -> str:
-    claims = {"device": DEVICE, "name": "A. Engineer", "issued": NOW, "not_after": NOW + 3600, "rights": ALL}
+    claims: dict[str, Any] = {
+        "device": DEVICE,
+        "name": "A. Engineer",
+        "issued": NOW,
+        "not_after": NOW + 3600,
+        "rights": ALL,
+    }
     return service_token.sign(key, "", Claims(**(claims | {"nonce": nonce} | other)))
 
 
@@ -81,7 +89,7 @@ def desk(folder: Path, clock: Clock | None = None, **box: Any) -> Desk:
     """Everything under `folder`: run, state, keys, endoedge.toml."""
     clock = clock or HandClock()
     (folder / "run").mkdir(exist_ok=True)
-    paths = {
+    paths: dict[str, Any] = {
         "device": DEVICE,
         "config_file": folder / "endoedge.toml",
         "run_dir": folder / "run",
@@ -222,7 +230,9 @@ class Wire:
 
 
 @contextlib.contextmanager
-def console(folder: Path, *extra: str) -> Iterator[tuple[Wire, subprocess.Popen[bytes]]]:
+def console(
+    folder: Path, *extra: str, env: Mapping[str, str] = os.environ
+) -> Iterator[tuple[Wire, subprocess.Popen[bytes]]]:
     """`endoedge console` as a process, on a line of its own; `extra` are lines of its `[console]` table.
 
     Programs in `folder`/bin come before the system's.
@@ -232,7 +242,7 @@ def console(folder: Path, *extra: str) -> Iterator[tuple[Wire, subprocess.Popen[
     command = [sys.executable, "-m", "edge.cli", "console", "-c", str(folder / "endoedge.toml")]
     with (folder / "console.log").open("wb") as log:
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}, stderr=log)
+        process = subprocess.Popen(command, env={**env, "PYTHONPATH": str(ROOT), "PATH": path}, stderr=log)
     try:
         yield wire, process
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
+import time
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,19 @@ def test_the_one_unused_for_longest_makes_room(store: EngineStore) -> None:
     assert sum(path.stat().st_size for path in store.folder.glob("*.plan")) <= 4 * MIB
 
 
+def test_what_was_used_last_stays_after_the_clock_was_set_back(store: EngineStore) -> None:
+    """Its date says 2001 then, or one that lies ahead of all that is written now."""
+    ahead = time.time() + 1e8
+    keys = [other(gpu=f"GPU {number}") for number in range(4)]
+    for age, key in enumerate(keys[:3]):
+        os.utime(put(store, key, bytes([age]) * MIB), (ahead + age, ahead + age))
+    store.load(keys[0], GOLDEN)
+    put(store, keys[3], b"3" * MIB)
+    store.load(keys[0], GOLDEN)
+    with pytest.raises(InferenceError, match="no engine for"):
+        store.load(keys[1], GOLDEN)
+
+
 def test_an_engine_beyond_the_limit_is_refused_before_it_is_built(store: EngineStore) -> None:
     with pytest.raises(InferenceError, match="an engine of 5 MiB is more than cache_mib allows"):
         store.require_room(5 * MIB)
@@ -197,12 +212,15 @@ def test_a_crash_between_plan_and_sidecar_leaves_the_old_engine(
 
 def test_what_a_killed_build_had_begun_is_removed_later(store: EngineStore) -> None:
     put(store)
-    stray, fresh = store.folder / ".new-dead", store.folder / ".new-living"
-    for path in (stray, fresh):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    strays = [store.folder / f".new-{gone.pid}-abc", store.folder / ".new-no-number"]
+    living = [store.folder / f".new-{number}-abc" for number in (1, os.getpid())]
+    for path in (*strays, *living):
         path.write_bytes(b"half")
-    os.utime(stray, (1e9, 1e9))
+        os.utime(path, (1e9, 1e9))
     put(store)
-    assert (stray.exists(), fresh.exists()) == (False, True)
+    assert [path.exists() for path in (*strays, *living)] == [False, False, True, True]
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

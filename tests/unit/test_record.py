@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,6 +164,20 @@ def test_the_oldest_go_first_and_whole(tmp_path: Path) -> None:
     assert not (tmp_path / "p0").exists()
     status = spool.status()
     assert (status.removed, status.bytes) == (5, sum(path.stat().st_size for path in tmp_path.glob("*/*")))
+
+
+def test_a_clock_that_was_set_back_does_not_cost_the_newest(tmp_path: Path) -> None:
+    """What is there was written "in ten years"; what comes now is newer all the same."""
+    ahead = time.time() + 3e8
+    fill(first := Spool(tmp_path, 8000), 4)
+    first.close()
+    for path in tmp_path.glob("*/*"):
+        os.utime(path, (ahead, ahead))
+    second = Spool(tmp_path, 8000)
+    for number in range(4, 12):
+        assert second.put(Job("later", f"polyp-{number:04d}", {".jpg": bytes(1000), ".json": b"{}"}))
+    second.close()
+    assert sorted(path.stem for path in tmp_path.glob("*/*.jpg")) == [f"polyp-{number:04d}" for number in range(5, 12)]
 
 
 def test_the_bound_holds_at_every_moment_and_the_count_is_true(tmp_path: Path) -> None:

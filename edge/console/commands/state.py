@@ -37,7 +37,7 @@ def status(desk: Desk, words: list[str]) -> Job:
     if isinstance(uplink, str):
         yield from pairs(("uplink", uplink))
     else:
-        yield from pairs(("uplink", _alive(box.uplink_age_s(), f"pid {uplink.pid}")), ("broker", _broker(uplink)))
+        yield from pairs(("uplink", _alive(box.uplink_age_s(uplink), f"pid {uplink.pid}")), ("broker", _broker(uplink)))
     yield from pairs(("outbox", _queue(box)), ("clock", _clock(box)))
     wrong = list(faults_of(box))
     yield from pairs(("faults", f"{len(wrong)}, see `faults`" if wrong else "none"))
@@ -183,8 +183,8 @@ def faults_of(box: Box) -> Iterator[tuple[str, str]]:
     if isinstance(uplink, str):
         yield "uplink", uplink
     else:
-        if box.uplink_age_s() > STALE_S:
-            yield "uplink", f"has said nothing for {_duration(box.uplink_age_s())}"
+        if box.uplink_age_s(uplink) > STALE_S:
+            yield "uplink", f"has said nothing for {_duration(box.uplink_age_s(uplink))}"
         if not uplink.connected or uplink.last_error:
             yield "broker", uplink.last_error or "not connected"
         yield from ((topic.rpartition("/")[2], why) for topic, why in uplink.waiting.items())
@@ -238,7 +238,8 @@ def _queue(box: Box) -> str:
 
 def _clock(box: Box) -> str:
     wall = box.clock.wall()
-    return f"{wall} ({'synchronised' if wall.trusted else 'NOT synchronised, do not believe it'})"
+    kept = f"synchronised by {wall.source}" if wall.trusted else "NOT synchronised, do not believe it"
+    return f"{wall} ({kept})"
 
 
 def _duration(seconds: float) -> str:
