@@ -31,6 +31,11 @@ class Topics(Struct, frozen=True, kw_only=True):
         """Response topic of alerts and events when `confirm = "subscriber"`; correlation data is the message's id."""
         return self.of("ack")
 
+    @property
+    def check(self) -> str:
+        """`endoedge check --deep` publishes here, and subscribes, to see whether anything gets through."""
+        return self.of("check")
+
 
 class State(Struct, frozen=True, kw_only=True):
     """Retained on `/state`: birth at every connect, farewell at a clean stop, and the broker sends the will."""
