@@ -36,7 +36,7 @@ def memory(root: Path = Path("/")) -> str | Advice:
     block = np.empty(PATTERN_MIB * MIB, np.uint8)
     for pattern in PATTERNS:
         block.fill(pattern)
-        if not np.array_equal(np.unique(block), [pattern]):
+        if not block.min() == block.max() == pattern:
             raise EdgeError(f"{PATTERN_MIB} MiB were filled with {pattern:#x}, and are not that any more")
     found = f"{free_mib} MiB free; {PATTERN_MIB} MiB hold what is written"
     if mended:
