@@ -9,20 +9,23 @@ import re
 import sqlite3
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from edge.console import box as box_module
+from edge.console import orders
 from edge.console.commands import COMMANDS
 from edge.console.editor import PROMPT
+from edge.console.orders import Orders
 from edge.console.shell import CALM_NS, OUT_MOST
 from edge.console.text import COLUMNS
 from edge.outbox import Outbox
 from edge.status import CoreStatus, SafeStatus
 from edge.uplink.wire import UplinkStatus
-from tests.support.console import HandClock, Person, make_keys, script, signed
+from tests.support.console import HandClock, Person, Systemd, make_keys, script, signed
 
 OPEN = [name for name, command in COMMANDS.items() if command.access is None]
 CLOSED = [name for name, command in COMMANDS.items() if command.access is not None]
@@ -50,12 +53,18 @@ UPLINK = {
 
 
 @pytest.fixture
-def person(tmp_path: Path) -> Person:
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    with Systemd(tmp_path, {"endoedge-core.service": "success exited 0", "reboot.target": ""}) as running:
+        yield running
+
+
+@pytest.fixture
+def person(tmp_path: Path, systemd: Systemd) -> Person:
     return Person(
         tmp_path,
+        orders=systemd.orders,
         ip=script(tmp_path / "ip", "exec cat <<'E'\n" + '[{"ifname":"eth0","operstate":"UP","addr_info":[]}]\nE'),
         journalctl=script(tmp_path / "journalctl", 'echo "-- no entries --"'),
-        systemctl=script(tmp_path / "systemctl", 'echo "$@" >> "$0.asked"'),
     )
 
 
@@ -110,7 +119,8 @@ def test_everybody_may_ask_with_nothing_running(person: Person, name: str) -> No
 @pytest.mark.parametrize("name", CLOSED)
 def test_nobody_may_do_the_rest_without_a_login(person: Person, name: str) -> None:
     assert person.asks(name) == "refused: log in first: `login`\r\n"
-    assert not (person.folder / "systemctl.asked").exists()
+    assert not list((person.folder / "asked").iterdir())
+    assert not list((person.folder / "ended").iterdir())
     assert person.audit()[-1]["outcome"].startswith("refused")
 
 
@@ -190,14 +200,13 @@ def test_control_c_ends_a_command_and_its_child(person: Person, key: Path) -> No
     assert slow.audit()[-1]["outcome"] == "interrupted"
 
 
-def test_a_login_and_what_it_opens(person: Person, key: Path) -> None:
+def test_a_login_and_what_it_opens(person: Person, key: Path, systemd: Systemd) -> None:
     assert "welcome, A. Engineer: diagnose, restart" in person.logs_in(key)
     assert person.asks("log 5").endswith("0 lines\r\n")
     assert "core was restarted" in person.asks("reset core")
     assert "type `reboot now`" in person.asks("reboot")
     assert "restarts now" in person.asks("reboot now")
-    asked = (person.folder / "systemctl.asked").read_text().splitlines()
-    assert asked == ["restart endoedge-core.service", "reboot"]
+    assert systemd.taken == ["endoedge-core.service", "reboot.target"]
     assert "good-bye, A. Engineer" in person.asks("logout")
     assert "refused" in person.asks("reboot now")
     who = [(entry["who"], entry["command"], entry["outcome"]) for entry in person.audit()]
@@ -210,10 +219,29 @@ def test_no_token_is_ever_in_the_log_or_the_output(person: Person, key: Path) ->
     assert b"EET1" not in b"".join(path.read_bytes() for path in (person.folder / "state").iterdir())
 
 
-def test_a_refusal_of_systemd_is_told(tmp_path: Path, key: Path) -> None:
-    person = Person(tmp_path, systemctl=script(tmp_path / "no", "echo 'Access denied' >&2; exit 4"))
+def test_what_becomes_of_an_order_is_told(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "TAKEN_WITHIN_S", 0.5)
+    with Systemd(tmp_path, {"endoedge-core.service": "exit-code exited 1"}) as systemd:
+        person = Person(tmp_path, orders=systemd.orders)
+        person.logs_in(key)
+        said = person.asks("reset core")
+        assert "systemd could not restart endoedge-core.service (exit-code exited 1)" in said.replace("\r\n", " ")
+        assert "systemd does not take the order" in person.asks("reset uplink")
+        assert list(systemd.orders.asked.iterdir()) == []  # or it would be carried out when nobody expects it
+    desk = Person(tmp_path)
+    desk.logs_in(key)
+    assert "is this a box" in desk.asks("reboot now")
+
+
+def test_who_ends_the_waiting_takes_the_order_back(tmp_path: Path, key: Path) -> None:
+    (tmp_path / "asked").mkdir()
+    person = Person(tmp_path, orders=Orders(tmp_path / "asked", tmp_path / "ended"))
     person.logs_in(key)
-    assert person.asks("reboot now") == "failed: systemd refused: Access denied\r\n"
+    person.shell.feed(b"reboot now\r")
+    person.shell.step()
+    assert [path.name for path in (tmp_path / "asked").iterdir()] == ["reboot.target"]
+    assert "interrupted" in person.types("\x03")
+    assert list((tmp_path / "asked").iterdir()) == []
 
 
 def test_hanging_up_ends_the_login(person: Person, key: Path) -> None:
@@ -233,7 +261,8 @@ def test_without_an_audit_log_status_works_and_nothing_else(person: Person, key:
     said = person.asks("reboot now")
     assert "refused: audit log" in said
     assert "exists" in said
-    assert not (person.folder / "systemctl.asked").exists()
+    assert not list((person.folder / "asked").iterdir())
+    assert not list((person.folder / "ended").iterdir())
     assert "device" in person.asks("status")
     assert "log in first" in person.asks("log")  # a login lasts only as long as it can be recorded
     state.unlink()
@@ -279,21 +308,43 @@ def test_a_program_that_is_not_there_or_says_too_much(tmp_path: Path, key: Path)
     assert "failed: ip -j addr: not understood" in person.asks("network")
 
 
+ROWS = [
+    {"what": "model", "good": True, "found": "polyp", "mend": ""},
+    {"what": "broker", "good": False, "found": "no answer", "mend": "see [uplink]"},
+    {"what": "watchdog", "good": None, "found": "not tried: none here", "mend": ""},
+]
+
+
+def report(at_ns: int = 0) -> str:
+    return json.dumps({"ok": False, "checks": ROWS, "exit": 1, "seconds": 1.0, "at_ns": at_ns})
+
+
 def test_selftest_is_the_check_s_page(tmp_path: Path, key: Path) -> None:
-    rows = [
-        {"what": "model", "good": True, "found": "polyp", "mend": ""},
-        {"what": "broker", "good": False, "found": "no answer", "mend": "see [uplink]"},
-    ]
-    check = script(tmp_path / "check", f"echo noise; echo '{json.dumps({'ok': False, 'checks': rows})}'; exit 1")
-    person = Person(tmp_path, check=check)
+    person = Person(tmp_path, check=script(tmp_path / "check", f"echo noise; echo '{report()}'; exit 1"))
     person.logs_in(key)
     said = person.asks("selftest")
-    assert "NO  broker          no answer" in said
+    assert "NO  broker         no answer" in said
     assert "to mend it: see [uplink]" in said
-    assert said.endswith("failed: self-test: 1 of 2 failed\r\n")
+    assert "--  watchdog       not tried: none here" in said
+    assert said.endswith("failed: self-test: 1 of 2 failed, 1 not tried\r\n")
     broken = Person(tmp_path, check=script(tmp_path / "check", "echo Killed; exit 137"))
     broken.logs_in(key)
     assert "broke off: Killed" in broken.asks("selftest")
+
+
+def test_on_a_box_the_selftest_is_a_unit_s(tmp_path: Path, key: Path) -> None:
+    result, unit = tmp_path / "run/selftest.json", "endoedge-selftest.service"
+
+    def ends(_unit: str) -> None:
+        result.write_text(report(at_ns=2_000_000_000_000))
+
+    with Systemd(tmp_path, {unit: "success exited 1"}, acts=ends) as systemd:
+        person = Person(tmp_path, orders=systemd.orders, check=("/nonexistent",))
+        person.logs_in(key)
+        assert person.asks("selftest").endswith("failed: self-test: 1 of 2 failed, 1 not tried\r\n")
+        person.clock.pass_s(2000)
+        person.logs_in(key)
+        assert "is of an earlier self-test" in person.asks("selftest")
 
 
 def test_a_noisy_line_is_left_alone_and_a_calm_second_brings_the_prompt_back(person: Person) -> None:
@@ -315,7 +366,8 @@ def test_a_noisy_line_is_left_alone_and_a_calm_second_brings_the_prompt_back(per
 def test_a_spoilt_line_is_not_carried_out_for_anybody(person: Person, key: Path) -> None:
     person.logs_in(key)
     assert "noise on the line: nothing was done" in person.types(b"reboot\xff now\r")
-    assert not (person.folder / "systemctl.asked").exists()
+    assert not list((person.folder / "asked").iterdir())
+    assert not list((person.folder / "ended").iterdir())
 
 
 def test_an_echo_at_the_other_end_dies_down(person: Person) -> None:
