@@ -228,7 +228,7 @@ def test_what_becomes_of_an_order_is_told(tmp_path: Path, key: Path, monkeypatch
         assert "systemd could not restart endoedge-core.service (exit-code exited 1)" in said.replace("\r\n", " ")
         assert "systemd does not take the order" in person.asks("reset uplink")
         assert list(systemd.orders.asked.iterdir()) == []  # or it would be carried out when nobody expects it
-    desk = Person(tmp_path)
+    desk = Person(tmp_path, orders=Orders(tmp_path / "nowhere", tmp_path / "nowhere"))
     desk.logs_in(key)
     assert "is this a box" in desk.asks("reboot now")
 
