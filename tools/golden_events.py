@@ -16,9 +16,9 @@ import msgspec
 
 from edge import paths
 from edge.cli import assemble
-from edge.cli.assemble import Site
 from edge.cli.checks import phantom
 from edge.cli.checks.phantom import Golden
+from edge.cli.site import Site
 from edge.errors import EdgeError
 from edge.phantom import Script, write_clip
 

@@ -16,11 +16,11 @@ import msgspec
 
 from edge import status
 from edge.cli import assemble, targets
-from edge.cli.assemble import Site
 from edge.cli.checks import broker, line, machine, model, stores, times
 from edge.cli.checks.trying import NotTriedError, tried
 from edge.cli.checks.watchdog import MEND as WATCHDOG_MEND
 from edge.cli.checks.watchdog import watchdog
+from edge.cli.site import Site
 from edge.console.report import Report, Row, page
 from edge.errors import CaptureError, ConfigError
 from edge.status import CoreStatus

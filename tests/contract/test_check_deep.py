@@ -10,9 +10,9 @@ import pytest
 
 from edge import paths
 from edge.cli import assemble
-from edge.cli.assemble import Site
 from edge.cli.checks import broker as rows
 from edge.cli.checks import phantom
+from edge.cli.site import Site
 from edge.errors import UplinkError
 from tests.support.broker import Broker, missing_tools
 from tests.support.command import endoedge

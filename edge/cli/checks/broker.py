@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TypeVar
 
-from edge.cli.assemble import Site
+from edge.cli.site import Site
 from edge.errors import UplinkError
 from edge.uplink.credentials import load as load_credentials
 from edge.uplink.mqtt import Answered, Connected, Connection, Happening, LinkDownError, Lost, Received, Subscribed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.capture import gst
-from edge.cli.assemble import Site
+from edge.cli.site import Site
 from edge.console.report import Row
 from edge.errors import CaptureError
 from edge.types import Model

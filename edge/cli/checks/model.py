@@ -8,9 +8,9 @@ import numpy as np
 
 from edge import golden
 from edge.cli import assemble
-from edge.cli.assemble import Site
 from edge.cli.checks import phantom
 from edge.cli.checks.machine import processor
+from edge.cli.site import Site
 from edge.console.report import Row
 from edge.errors import EdgeError, InferenceError
 from edge.types import Backend, Field, Frame, Model

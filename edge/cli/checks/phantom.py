@@ -17,8 +17,8 @@ import msgspec
 from edge import core
 from edge.capture import file as file_source
 from edge.cli import assemble
-from edge.cli.assemble import Site
 from edge.cli.checks.trying import NotTriedError, tried
+from edge.cli.site import Site
 from edge.console.report import Row
 from edge.errors import ConfigError, EdgeError
 from edge.ledger import InMemory, Ledger

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.cli.assemble import Site
 from edge.cli.checks.trying import Advice
+from edge.cli.site import Site
 from edge.durable import sync_folder
 from edge.errors import EdgeError
 from edge.outbox import Outbox, OutboxReader
