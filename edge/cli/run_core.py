@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import os
 import threading
@@ -14,6 +15,7 @@ from edge import __version__, core, status
 from edge.capture.thinned import Thinned
 from edge.cli import assemble, safe
 from edge.cli.governor import Governor
+from edge.cli.mishaps import Mishaps
 from edge.cli.pulse import CorePulse
 from edge.cli.renewal import Renewal
 from edge.cli.site import Site, read_site
@@ -23,10 +25,11 @@ from edge.decide.ladder import Ladder
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
 from edge.messages import Event, LandmarkReached, ProcedureStarted
+from edge.record.spool import SpoolStatus
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
 from edge.systemd import Notifier
 from edge.timing import Stages, settle
-from edge.types import Backend, Findings, Gap, Model, SignalState, Source
+from edge.types import Backend, BoardReading, Findings, Gap, Model, SignalState, Source
 
 FPS_OVER_S = 1.0
 
@@ -37,12 +40,13 @@ def serve(options: argparse.Namespace, stop: threading.Event) -> int:
     """What is wrong from the start is said in the safe state, too."""
     site = read_site(options.config)
     assemble.make_run_dir(site)
+    mishaps = Mishaps(site.run_dir)  # hears the last core's last words, before they are this one's
     with safe.last_words(site.run_dir):
         assemble.check_parts(site)
-        return run_core(site, stop)
+        return run_core(site, stop, mishaps=mishaps)
 
 
-def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
+def run_core(site: Site, stop: threading.Event, root: Path = Path("/"), mishaps: Mishaps | None = None) -> int:
     """The eyes. 0 when the source ended or somebody asked to stop; 1 when it broke (after committing everything).
 
     `root`: where the board's own files are.
@@ -61,7 +65,7 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     renewal = Renewal(renewing, engine) if renewing else None
     backend = renewing or backend
     pulse = CorePulse(ledger, Notifier(), lambda words: safe.keep_words(site.run_dir, words))
-    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal, pulse)
+    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal, pulse, mishaps)
     settle()
     try:
         last = core.run(source, backend, heads, rules, ledger, stages, reporter, stop.is_set)
@@ -96,8 +100,9 @@ class Reporter:
         governor: Governor | None = None,
         renewal: Renewal | None = None,
         pulse: CorePulse | None = None,
+        mishaps: Mishaps | None = None,
     ) -> None:
-        self._pulse = pulse
+        self._pulse, self._mishaps = pulse, mishaps
         self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
         self._witnesses, self._backend, self._governor, self._renewal = witnesses, backend, governor, renewal
         manifest = loaded.manifest
@@ -108,6 +113,7 @@ class Reporter:
             sha256=loaded.sha256,
             backend=backend.name,
         )
+        self._pipeline_sha256 = hashlib.sha256(Path(site.pipeline_file).read_bytes()).hexdigest()
         self._landmarks: list[str] = []
         self._started = time.monotonic()
         self._every = Every()
@@ -125,7 +131,11 @@ class Reporter:
             self._renewal.hear(events)
         if self._witnesses is not None:
             self._witnesses.hear(moment, events)
-        if self._every.due():
+        due = self._every.due()
+        if self._mishaps is not None and (events or due):
+            spool, board = self._parts()
+            self._mishaps.hear(moment, events, self._ledger, spool, board)
+        if due:
             self.write(moment)
         if self._pulse is not None:
             self._pulse.hear(moment)
@@ -140,7 +150,7 @@ class Reporter:
     def _status(self, moment: Gap | Findings | None, finished: bool) -> CoreStatus:
         gap = moment if isinstance(moment, Gap) else None
         findings = moment if isinstance(moment, Findings) else None
-        source = self._source.stats()
+        source, (spool, board) = self._source.stats(), self._parts()
         now = time.monotonic()
         if now - self._fps_since >= FPS_OVER_S:
             self._fps = (source.frames - self._fps_frames) / (now - self._fps_since)
@@ -168,11 +178,18 @@ class Reporter:
             alerts=self._ledger.alerts,
             waiting=self._ledger.waiting,
             fault=self._ledger.fault,
-            spool=self._witnesses.spool if self._witnesses else None,
+            spool=spool,
             effort=self._governor.effort if self._governor else "full",
-            board=self._governor.board if self._governor else None,
+            board=board,
+            pipeline_sha256=self._pipeline_sha256,
+            disk=status.disk(self._site.outbox_path.parent),
+            troubles=self._mishaps.troubles if self._mishaps else (),
             finished=finished,
         )
+
+    def _parts(self) -> tuple[SpoolStatus | None, BoardReading | None]:
+        """What those say of themselves that not every core has."""
+        return self._witnesses.spool if self._witnesses else None, self._governor.board if self._governor else None
 
     def _stage(self, name: str) -> StageStatus:
         p50, p99 = self._stages.percentiles_ms(name)

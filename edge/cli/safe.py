@@ -89,6 +89,15 @@ def why(run_dir: Path) -> str:
     return ": ".join(filter(None, (said, words))) or "it ended again and again"
 
 
+def bad_end(run_dir: Path, after_ns: int) -> str:
+    """How the core's last run ended, when that was not as it should and later than `after_ns` (a file's time); "" for a
+    good end, or none."""
+    end = _text(run_dir / END).split()
+    if not end or end[0] == "success" or (run_dir / END).stat().st_mtime_ns <= after_ns:
+        return ""
+    return why(run_dir)
+
+
 def _run_dir(file: Path) -> tuple[Path, str]:
     """And what is wrong with the configuration."""
     try:

@@ -72,6 +72,20 @@ class SafeView(msgspec.Struct, frozen=True):
     updated_ns: int = 0
 
 
+class DiskView(msgspec.Struct, frozen=True):
+    free_mib: int = 0
+    size_mib: int = 0
+
+
+class TroubleView(msgspec.Struct, frozen=True):
+    """Of `edge.history.Trouble`."""
+
+    where: str = "?"
+    what: str = "?"
+    since_ns: int = 0
+    until_ns: int = 0  # 0: it lasts
+
+
 class CoreView(msgspec.Struct, frozen=True):
     """Of `edge.status.CoreStatus`, what the console shows."""
 
@@ -96,6 +110,9 @@ class CoreView(msgspec.Struct, frozen=True):
     spool: SpoolView | None = None
     effort: str = "?"
     board: BoardView | None = None
+    pipeline_sha256: str = "?"
+    disk: DiskView | None = None
+    troubles: list[TroubleView] = msgspec.field(default_factory=list)
 
 
 class UplinkView(msgspec.Struct, frozen=True):
@@ -111,6 +128,7 @@ class UplinkView(msgspec.Struct, frozen=True):
     oldest_age_s: float = 0.0
     delivered: int = 0
     refused: int = 0
+    troubles: list[TroubleView] = msgspec.field(default_factory=list)
 
 
 class Queue(NamedTuple):

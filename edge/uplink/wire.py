@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge.history import Trouble
 from edge.types import Struct
 
 ALERT, EVENT = "alert", "event"  # the outbox's channels are the topics' last level
@@ -77,6 +78,7 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     refused: int  # PUBACKs with a failure reason
     telemetry_dropped: int
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
+    troubles: tuple[Trouble, ...] = ()  # the last that went wrong, oldest first, over restarts of the uplink
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):
