@@ -295,6 +295,25 @@ def test_log_shows_the_journal_as_plain_text(tmp_path: Path, key: Path) -> None:
     assert asked.endswith("-n 3\n")
 
 
+def test_faults_that_are_over(person: Person) -> None:
+    """Newest last, with when and for how long."""
+    (person.folder / "run").mkdir(exist_ok=True)
+    over = {"where": "signal", "what": "no_signal: no cable", "since_ns": 900 * 10**9, "until_ns": 940 * 10**9}
+    lasts = {"where": "events", "what": "the disk is full", "since_ns": 950 * 10**9}
+    sudden = {"where": "core", "what": "was started again: it hung", "since_ns": 100 * 10**9, "until_ns": 100 * 10**9}
+    core = CORE | {"troubles": [over, lasts, sudden]}
+    (person.folder / "run/status.json").write_text(json.dumps(core))
+    down = {"where": "broker", "what": "refused", "since_ns": 990 * 10**9, "until_ns": 995 * 10**9, "later": 1}
+    (person.folder / "run/uplink.json").write_text(json.dumps(UPLINK | {"troubles": [down]}))
+    lines = person.asks("faults").splitlines()
+    assert lines[-4:] == [
+        "core          15 min 00 s ago: was started again: it hung",
+        "signal        1 min 00 s ago, for 0 min 40 s: no_signal: no cable",
+        "broker        0 min 05 s ago, for 0 min 05 s: refused",
+        "over, since the machine started: 3; the rest is in the journal: `log`",
+    ]
+
+
 @pytest.mark.parametrize("words", ["0", "501", "-1", "5;reboot", "$(reboot)", "5 6", "x"])
 def test_log_takes_a_number_and_nothing_else(person: Person, key: Path, words: str) -> None:
     person.logs_in(key)
