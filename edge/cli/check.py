@@ -22,7 +22,7 @@ from edge.cli.checks.watchdog import MEND as WATCHDOG_MEND
 from edge.cli.checks.watchdog import watchdog
 from edge.cli.site import Site
 from edge.console.report import Report, Row, page
-from edge.errors import CaptureError, ConfigError
+from edge.errors import CaptureError, ConfigError, UsageError
 from edge.status import CoreStatus
 from edge.types import Frame, Model, SignalState, Struct
 
@@ -58,12 +58,19 @@ def main(options: argparse.Namespace) -> int:
     seconds = round(time.monotonic() - begun, 1)
     report = Report(ok=code == 0, checks=rows, exit=code, seconds=seconds, at_ns=time.monotonic_ns())
     if options.to:
-        status.write(options.to, report)
+        _keep(options.to, report)
     if options.json:
         print(msgspec.json.encode(report).decode())
     else:
         print("\n".join(page(report)))
     return code
+
+
+def _keep(path: Path, report: Report) -> None:
+    try:
+        status.write(path, report)
+    except OSError as exc:
+        raise UsageError(f"--to {path}: cannot be written: {exc.strerror}") from exc
 
 
 def check(file: Path, how: How | None = None) -> Iterator[Row]:

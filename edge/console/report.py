@@ -35,8 +35,8 @@ def page(report: Report) -> Iterator[str]:
     """Lines of plain ASCII, 80 columns at most, the verdict last."""
     for row in report.checks:
         yield from folded(f"{_WORDS[row.good]:<3} {row.what:<14} {row.found}", indent=_INDENT)
-        if row.mend and row.good is not None:
-            yield from folded(f"{_INDENT}to mend it: {row.mend}", indent=_INDENT)
+        if row.mend:
+            yield from folded(f"{_INDENT}{'in time' if row.good else 'to mend it'}: {row.mend}", indent=_INDENT)
     yield verdict(report)
 
 

@@ -81,6 +81,9 @@ def test_nothing_that_works_is_a_failure_with_advice(tmp_path: Path) -> None:
     done = endoedge("check", "--deep", "--json", "-c", file, timeout_s=110)
     assert done.returncode == 1
     report = json.loads(done.stdout.splitlines()[-1])
+    assert endoedge("check", "-c", file, "--to", tmp_path / "nowhere/x").stderr == (
+        f"endoedge check: --to {tmp_path}/nowhere/x: cannot be written: No such file or directory\n"
+    )
     (bad,) = [row for row in report["checks"] if row["good"] is False and row["what"] != "watchdog"]
     assert (bad["what"], bad["mend"]) == ("configuration", "mend the named key")
 

@@ -272,10 +272,11 @@ def test_three_values() -> None:
 
 
 def test_the_page_fits_a_terminal() -> None:
-    rows = [Row("disk", False, "word " * 40, "mend " * 20), Row("line", None, "not tried: ü"), Row("x", True, "y")]
+    rows = [Row("disk", False, "word " * 40, "mend " * 20), Row("line", None, "not tried: ü"), Row("x", True, "y", "z")]
     lines = list(page(Report(ok=False, checks=rows, exit=1)))
     assert all(len(said) <= 80 and said.isascii() for said in lines)
     assert lines[0].startswith("NO  disk ")
     assert any("to mend it: mend" in said for said in lines)
+    assert lines[-2].strip() == "in time: z"
     assert lines[-1] == "1 of 2 failed, 1 not tried"
     assert list(page(Report(ok=True, checks=rows[1:], exit=0)))[-1] == "all 1 passed, 1 not tried"
