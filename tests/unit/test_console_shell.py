@@ -269,13 +269,10 @@ def test_log_shows_the_journal_as_plain_text(tmp_path: Path, key: Path) -> None:
 
 
 def test_faults_that_are_over(person: Person) -> None:
-    """Newest last, with when and for how long."""
-    (person.folder / "run").mkdir(exist_ok=True)
     over = {"where": "signal", "what": "no_signal: no cable", "since_ns": 900 * 10**9, "until_ns": 940 * 10**9}
     lasts = {"where": "events", "what": "the disk is full", "since_ns": 950 * 10**9}
     sudden = {"where": "core", "what": "was started again: it hung", "since_ns": 100 * 10**9, "until_ns": 100 * 10**9}
-    core = CORE | {"troubles": [over, lasts, sudden]}
-    (person.folder / "run/status.json").write_text(json.dumps(core))
+    (person.folder / "run/status.json").write_text(json.dumps(CORE | {"troubles": [over, lasts, sudden]}))
     down = {"where": "broker", "what": "refused", "since_ns": 990 * 10**9, "until_ns": 995 * 10**9, "later": 1}
     (person.folder / "run/uplink.json").write_text(json.dumps(UPLINK | {"troubles": [down]}))
     lines = person.asks("faults").splitlines()
