@@ -129,10 +129,11 @@ def transcript() -> str:
         )
         token = service_token.sign(Path(name) / "service.key", "", claims)
         terminal.asks(f"login {token}")
+        terminal.asks("selftest")
         _receive(terminal, Path(name))
         terminal.asks("reboot")
         terminal.asks("logout")
-        seen = terminal.seen.replace(token, token[:24] + "...").replace(name + "/", "/desk/")
+        seen = terminal.seen.replace(token, token[:24] + "...").replace(name, "/desk")
     return seen.replace("\r\n", "\n").rpartition("\n")[0] + "\n"
 
 

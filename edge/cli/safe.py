@@ -7,6 +7,7 @@ and the core is started again when its rest is over. It has neither camera nor m
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge import clock, status
-from edge.cli import assemble
+from edge.cli.site import read_site
 from edge.errors import ConfigError
 from edge.status import EVERY_NS, SafeStatus
 from edge.systemd import Notifier
@@ -54,6 +55,10 @@ def keep_words(run_dir: Path, words: str) -> None:
         (run_dir / WORDS).write_text(words, encoding="utf-8")
 
 
+def serve(options: argparse.Namespace, stop: threading.Event) -> int:
+    return run(options.config, options.rest, stop)
+
+
 def run(file: Path, rest_s: float, stop: threading.Event) -> int:
     """Keep the safe state: AGAIN after `rest_s`, 0 at `stop`. Works without a configuration that can be read."""
     run_dir, broken = _run_dir(file)
@@ -84,10 +89,19 @@ def why(run_dir: Path) -> str:
     return ": ".join(filter(None, (said, words))) or "it ended again and again"
 
 
+def bad_end(run_dir: Path, after_ns: int) -> str:
+    """How the core's last run ended, when that was not as it should and later than `after_ns` (a file's time); "" for a
+    good end, or none."""
+    end = _text(run_dir / END).split()
+    if not end or end[0] == "success" or (run_dir / END).stat().st_mtime_ns <= after_ns:
+        return ""
+    return why(run_dir)
+
+
 def _run_dir(file: Path) -> tuple[Path, str]:
     """And what is wrong with the configuration."""
     try:
-        return assemble.load_site(file).run_dir, ""
+        return read_site(file).run_dir, ""
     except ConfigError as exc:
         return Path(os.environ.get("RUNTIME_DIRECTORY", "/run/endoedge")), str(exc)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edge.errors import UplinkError
+from edge.history import Trouble
 from edge.status import CoreStatus, read, safe_reason
 from edge.systemd import Notifier
 from edge.uplink.config import MetricsConfig
@@ -53,6 +54,11 @@ class People:
     def safe(self) -> str:
         """Why the box is in its safe state; "" when it is not."""
         return safe_reason(self._safe_path) if self._safe_path else ""
+
+    def earlier_troubles(self) -> tuple[Trouble, ...]:
+        """Of the uplink before this one."""
+        before = read(self._status_path, UplinkStatus)
+        return before.troubles if before else ()
 
     def tell(self, status: UplinkStatus, attempts: int) -> str:
         """`attempts`: at a connection. Why the status file could not be written; "" when it was."""

@@ -15,6 +15,7 @@ import msgspec
 
 from edge import __version__, clock
 from edge.errors import OutboxBrokenError, OutboxError, UplinkError
+from edge.history import History
 from edge.outbox import CHANNELS, OutboxReader
 from edge.uplink import credentials
 from edge.uplink.backoff import Backoff
@@ -34,6 +35,7 @@ FAREWELL_S = 1.0
 ANSWER_S = 30.0  # a broker that pings but owes a PUBACK for this long has lost its mind: start over
 STEADY_S = 10.0  # a connection that lasted this long makes the next attempt an early one
 SHORT_LIVES = 3  # so many connections in a row that did not last are no accident
+NOT_YET = Fault(text="not connected yet")
 
 
 def run(
@@ -87,12 +89,13 @@ class _Uplink:
         self._ready = False  # connected, and subscribed to acknowledgements where they are wanted
         self._connect_at_s = self._report_at_s = self._telemetry_at_s = self._read_at_s = self._up_s = 0.0
         self._state_mid = 0
-        self._link_fault: Fault | None = Fault(text="not connected yet")  # None: connected
+        self._link_fault: Fault | None = NOT_YET  # None: connected
         self._flapping: Fault | None = None  # outlasts a connection that may not last
         self._short_lives = 0
         self._logged_fault = ""  # one that comes again and again is one line
         self._waiting: dict[str, str] = {}  # topic or file → what holds it up; each change is one line in the log
         self._delivered = self._attempts = self._connects = self._telemetry_dropped = 0
+        self._history = History(people.earlier_troubles(), time.monotonic_ns())
         self._safe = people.safe()  # as the broker knows it, while there is a connection
         self._handlers: dict[type[Happening], Callable[[Any], None]] = {
             Connected: self._on_connected,
@@ -346,6 +349,8 @@ class _Uplink:
         depth, oldest_age_s = self._backlog(now)
         lanes = self._lanes.values()
         fault = self._link_fault or self._flapping
+        broker = fault.text if fault and fault is not NOT_YET else ""
+        self._history.step({"broker": broker} | self._waiting, time.monotonic_ns())
         return UplinkStatus(
             device=self._device,
             broker=f"{self._config.host}:{self._config.port}",
@@ -367,6 +372,7 @@ class _Uplink:
             refused=sum(lane.refused for lane in lanes),
             telemetry_dropped=self._telemetry_dropped,
             safe=self._safe,
+            troubles=self._history.troubles,
         )
 
     def _backlog(self, now: clock.Moment) -> tuple[int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge.clock import ClockStatus
+from edge.history import Trouble
 from edge.types import Struct
 
 ALERT, EVENT = "alert", "event"  # the outbox's channels are the topics' last level
@@ -31,6 +32,11 @@ class Topics(Struct, frozen=True, kw_only=True):
     def ack(self) -> str:
         """Response topic of alerts and events when `confirm = "subscriber"`; correlation data is the message's id."""
         return self.of("ack")
+
+    @property
+    def check(self) -> str:
+        """`endoedge check --deep` publishes here, and subscribes, to see whether anything gets through."""
+        return self.of("check")
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -76,6 +82,7 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     refused: int  # PUBACKs with a failure reason
     telemetry_dropped: int
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
+    troubles: tuple[Trouble, ...] = ()  # the last that went wrong, oldest first, over restarts of the uplink
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):

@@ -222,7 +222,7 @@ def _clear(root: Path, phantom: Path) -> None:
 def _furnish(root: Path) -> None:
     """As an installer would, but that packages and the checkout are this machine's own."""
     _venv(root / OPT)
-    for kind in ("service", "target"):
+    for kind in ("service", "target", "path"):
         for unit in (ROOT / "systemd").glob(f"*.{kind}"):
             shutil.copy(unit, root / UNITS)
     for name in ("sysusers", "tmpfiles"):

@@ -10,9 +10,10 @@ import select
 import subprocess
 import sys
 import termios
+import threading
 import time
 import tty
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT
 from edge.console.gate import Gate
 from edge.console.job import Wait
+from edge.console.orders import Orders
 from edge.console.shell import Shell
 from edge.console.tokens import Claims, Right
 from tools import service_token
@@ -95,6 +97,7 @@ def desk(folder: Path, clock: Clock | None = None, **box: Any) -> Desk:
         "run_dir": folder / "run",
         "outbox": folder / "outbox.db",
         "clock": clock,
+        "orders": Orders(folder / "asked", folder / "ended"),
     }
     return Desk(
         box=Box(**(paths | box)),
@@ -134,7 +137,7 @@ class Person:
             if not isinstance(self.shell._wait, Wait) and not self.shell.out:
                 return said.decode("ascii")
             assert time.monotonic() < deadline, said
-            ready = bool(select.select([fd] if fd is not None else [], [], [], 1.0)[0])
+            ready = bool(select.select([fd] if fd is not None else [], [], [], 0.01 if fd is None else 1.0)[0])
             self.clock.pass_s(0 if ready else 0.01)
             self.shell.step(readable=ready)
 
@@ -153,6 +156,36 @@ class Person:
     def audit(self) -> list[dict[str, Any]]:
         lines = b"".join(path.read_bytes() for path in sorted((self.folder / "state").glob("audit-*.log")))
         return [json.loads(line) for line in lines.splitlines()]
+
+
+class Systemd(contextlib.AbstractContextManager["Systemd"]):
+    """Takes the orders for units that it knows, as `systemd/endoedge-order@.service` does. `results`: unit → what comes
+    of it; `acts`: what it does meanwhile."""
+
+    def __init__(self, folder: Path, results: dict[str, str], acts: Callable[[str], None] = lambda _unit: None) -> None:
+        self.orders = Orders(folder / "asked", folder / "ended")
+        self.taken: list[str] = []
+        self._results, self._acts, self._stop = results, acts, threading.Event()
+        for path in self.orders:
+            path.mkdir()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.002):
+            for unit, result in self._results.items():
+                if (self.orders.asked / unit).exists():
+                    (self.orders.asked / unit).unlink()
+                    self.taken.append(unit)
+                    self._acts(unit)
+                    (self.orders.ended / unit).write_text(f"{result}\n")
+
+    def __enter__(self) -> Systemd:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 class Wire:
