@@ -158,6 +158,12 @@ def open_source(site: Site, size: tuple[int, int]) -> RecordingSource:
     return source
 
 
+def recording_names(site: Site) -> set[str]:
+    """The names of the recording that is played: people name them after patients."""
+    name = site.config.capture.get("path", "")
+    return {name, str(Path(site.file).resolve().parent / name), Path(name).name} if name else set()
+
+
 def backend_reads(site: Site) -> tuple[Memory, ...]:
     """The kinds of memory that the site's backend takes frames from: what its module says, else the host's."""
     module, part = infer_part(site)

@@ -58,7 +58,7 @@ def main(options: argparse.Namespace) -> int:
         return processes.run_both(options.config)
     if options.part == "uplink":
         return run_uplink(site, stop)
-    with safe.last_words(site.run_dir):
+    with safe.last_words(site.run_dir, assemble.recording_names(site)):
         return run_core(site, stop)
 
 

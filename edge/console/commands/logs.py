@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edge.console import bundle, redact
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, child
 from edge.console.text import folded
@@ -23,9 +24,9 @@ def log(desk: Desk, words: list[str]) -> Job:
     if len(words) > 1 or not number.isdecimal() or not 1 <= int(number) <= LINES_MOST:
         raise ConsoleError(f"expected a number of lines, 1 to {LINES_MOST}")
     ended = yield from child([*desk.box.journal_command, "-n", number], desk.box.clock, _JOURNAL_WITHIN_S, 1 << 20)
-    records = list(journal_records(ended.output))
+    records, (_, secrets) = list(journal_records(ended.output)), bundle.site(desk.box)
     for record in records:
-        yield from folded(record_line(record), indent="    ")
+        yield from folded(redact.scrubbed(record_line(record), secrets), indent="    ")
     if ended.code:
         raise ConsoleError(f"journalctl: {ended.last_words}")
     yield f"{len(records)} lines" + (", there were more than fit" if ended.cut else "")
@@ -69,8 +70,10 @@ def selftest(desk: Desk, words: list[str]) -> Job:
         report = msgspec.json.decode((ended.output.strip().splitlines() or [b""])[-1], type=_Report)
     except msgspec.DecodeError as exc:
         raise ConsoleError(f"the self-test broke off: {ended.last_words}") from exc
+    _, secrets = bundle.site(desk.box)
     for row in report.checks:
-        yield from folded(f"{'ok' if row.good else 'NO':<3} {row.what:<15} {row.found}", indent=" " * 20)
+        found = redact.scrubbed(row.found, secrets)
+        yield from folded(f"{'ok' if row.good else 'NO':<3} {row.what:<15} {found}", indent=" " * 20)
         if row.mend and not row.good:
             yield from folded(f"{'':<20}to mend it: {row.mend}", indent=" " * 20)
     failed = sum(not row.good for row in report.checks)
