@@ -55,8 +55,8 @@ def make(box: Box, journal: Sequence[str], warnings: Sequence[str], faults: Sequ
 
 
 def site(box: Box) -> tuple[dict[str, Any] | str, set[str]]:
-    """The site's file as tables, and what of it may be said nowhere: its secrets, and a recording's name. A file that is
-    no TOML is not packed: nobody can say what of it is a secret; what looks like one is looked for all the same."""
+    """The site's file as tables, and what of it may be said nowhere: secrets, and a recording's name. A file that is no
+    TOML is not packed: nobody can say what of it is a secret; what looks like one is looked for all the same."""
     base = box.config_file.parent
     try:
         table = read_toml(box.config_file)

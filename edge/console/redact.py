@@ -20,6 +20,7 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"://[^/\s@]+@")
+_IN_QUERY = re.compile(r"""(://[^\s"'?]*\?)[^\s"']+""")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _SERVICE_TOKEN = re.compile(r"\bEET1\.[\w.-]+")
 _SETTING = re.compile(r"""([\w-]+)["']?\s*[:=]\s*(["']?)([^"'\s]+)\2""")
@@ -78,6 +79,7 @@ def scrubbed(text: str, secrets: set[str]) -> str:
         text = text.replace(secret, REMOVED)
     text = _SERVICE_TOKEN.sub(REMOVED, text)
     text = _IN_URL.sub(f"://{REMOVED}@", text)
+    text = _IN_QUERY.sub(rf"\1{REMOVED}", text)
     return _SAID.sub(rf"\1{REMOVED}", text)
 
 
