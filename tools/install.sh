@@ -75,12 +75,12 @@ start() {
   systemctl status --no-pager --lines 0 'endoedge-*'
 }
 
-wheels="" extras=metrics
+wheels="" extras=metrics,console
 case "${1:-}" in remove) remove "${2:-}"; exit ;; esac
 while [ $# -gt 0 ]; do
   case "$1" in
     --wheels) wheels=$(realpath "$2"); shift 2 ;;
-    --extras) extras="metrics,$2"; shift 2 ;;
+    --extras) extras="metrics,console,$2"; shift 2 ;;
     *) fail "usage: tools/install.sh [--wheels DIR] [--extras LIST] | remove [--purge]" ;;
   esac
 done

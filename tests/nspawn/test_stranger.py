@@ -75,6 +75,7 @@ def test_from_bare_machine_to_alert(bare: Path, tmp_path: Path) -> None:
         check = box.attempt("endoedge", "check", within_s=120)
         assert check.returncode == 0, check.stdout + check.stderr
         print(check.stdout)
+        box.run("/opt/endoedge/venv/bin/python", "-c", "import serial, cryptography")  # the console's, by default, too
         assert box.run("systemctl", "is-active", CORE, UPLINK, "endoedge.target").split() == ["active"] * 3
         box.run(INSTALL, "remove", "--purge")
         assert box.attempt("test", "-e", "/opt/endoedge").returncode
