@@ -110,6 +110,7 @@ class UplinkView(msgspec.Struct, frozen=True):
     oldest_age_s: float = 0.0
     delivered: int = 0
     refused: int = 0
+    metrics_push: str = ""
 
 
 class Queue(NamedTuple):

@@ -72,6 +72,7 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     refused: int  # PUBACKs with a failure reason
     telemetry_dropped: int
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
+    metrics_push: str = ""  # why figures that should be pushed are not; it holds up no message
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):
