@@ -29,7 +29,8 @@ INSTALL = f"/{SOURCE}/tools/install.sh"
 TRUST = [f"{name}=/{AUTHORITIES}" for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")]
 LOGIN = ["-i", "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *TRUST]
 OURS, THEIRS = "169.254.77.1", "169.254.77.2"
-ONE_ALERT = "from paho.mqtt import subscribe; print(subscribe.simple('endoedge/box-1/alert', hostname='127.0.0.1').payload.decode())"
+ONE_ALERT = """from paho.mqtt import subscribe
+print(subscribe.simple("endoedge/box-1/alert", hostname="127.0.0.1").payload.decode())"""
 
 pytestmark = [
     pytest.mark.skipif(not BARE, reason="ENDOEDGE_BARE names no root file system of a bare machine"),
