@@ -70,6 +70,7 @@ start() {
   udevadm control --reload 2>/dev/null && udevadm trigger --subsystem-match=video4linux --subsystem-match=tty || true
   systemctl daemon-reload
   systemctl enable --quiet endoedge.target
+  echo "install: starting (the first time, a phantom is rendered: a minute)"
   systemctl restart endoedge-uplink endoedge-core && systemctl start endoedge.target ||
     fail "it does not come up: systemctl status 'endoedge*'; endoedge check"
   systemctl status --no-pager --lines 0 'endoedge-*'

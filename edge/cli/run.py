@@ -34,6 +34,7 @@ from edge.uplink import service
 
 HELP = "run the service from its configuration"
 FPS_OVER_S = 1.0
+PREPARES_ON_S = 60  # how long systemd waits for the next word of a source that is still being made
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
+    notifier = Notifier()
+    assemble.prepare_source(site, lambda done, of: _still_preparing(notifier, done, of))
     source = Thinned(assemble.open_source(site, loaded.size))
     ladder, engine = Ladder(), Engine()
     rules = assemble.open_rules(site, ladder, engine)
@@ -94,7 +97,7 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     renewing = assemble.renewed(site, loaded, backend)  # the last to start: what fails to open leaves no build behind
     renewal = Renewal(renewing, engine) if renewing else None
     backend = renewing or backend
-    pulse = CorePulse(ledger, Notifier(), lambda words: safe.keep_words(site.run_dir, words))
+    pulse = CorePulse(ledger, notifier, lambda words: safe.keep_words(site.run_dir, words))
     reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal, pulse)
     settle()
     try:
@@ -113,6 +116,11 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     if isinstance(last, Gap) and last.final and last.state is SignalState.FAILED:
         raise CaptureError(last.detail)
     return 0
+
+
+def _still_preparing(notifier: Notifier, done: int, of: int) -> None:
+    """systemd waits on as long as this goes on (sd_notify(3)): on a slow machine a phantom takes minutes."""
+    notifier.say(f"EXTEND_TIMEOUT_USEC={PREPARES_ON_S}000000", f"STATUS=renders the phantom: {done} of {of} frames")
 
 
 class Reporter:
