@@ -20,8 +20,9 @@ def test_a_phantom_that_is_rendered_extends_the_start(tmp_path: Path) -> None:
     (tmp_path / "pipelines" / "colonoscopy.toml").write_text(models.tables())
     file = tmp_path / "endoedge.toml"
     file.write_text(
-        'device = "box"\npipeline = "colonoscopy"\npipelines_dir = "pipelines"\nmodels_dir = "models"\nrun_dir = "run"\n'
-        '[capture]\nsource = "phantom"\nseconds = 1\nfps = 5\nwidth = 320\nheight = 256\nloop = true\n'
+        'device = "box"\npipeline = "colonoscopy"\npipelines_dir = "pipelines"\nmodels_dir = "models"\n'
+        'run_dir = "run"\n'
+        '[capture]\nsource = "phantom"\nseconds = 6\nfps = 5\nwidth = 320\nheight = 256\nloop = true\n'
         'cache_dir = "cache"\n[outbox]\npath = "outbox.db"\n[uplink]\nhost = "127.0.0.1"\nport = 9\n'
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -38,6 +39,6 @@ def test_a_phantom_that_is_rendered_extends_the_start(tmp_path: Path) -> None:
                 core.terminate()
     extended = [words for words in said if words.startswith("EXTEND_TIMEOUT_USEC=60000000\n")]
     assert [words.partition("STATUS=")[2] for words in extended] == [
-        f"renders the phantom: {n} of 5 frames" for n in range(1, 6)
+        f"renders the phantom: {n} of 30 frames" for n in range(1, 31)
     ]
     assert said[: len(extended)] == extended  # before it is ready
