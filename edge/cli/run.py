@@ -114,7 +114,8 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
     if not all_safe:
         raise OutboxError(f"{ledger.waiting} events could not be committed: {ledger.fault}")
     if isinstance(last, Gap) and last.final and last.state is SignalState.FAILED:
-        raise CaptureError(last.detail)
+        name = site.config.capture.get("path", "")  # who mends it has to know which recording
+        raise CaptureError(f"{name}: {last.detail}" if name else last.detail)
     return 0
 
 
