@@ -70,17 +70,18 @@ start() {
   udevadm control --reload 2>/dev/null && udevadm trigger --subsystem-match=video4linux --subsystem-match=tty || true
   systemctl daemon-reload
   systemctl enable --quiet endoedge.target
+  echo "install: starting (the first time, a phantom is rendered: a minute)"
   systemctl restart endoedge-uplink endoedge-core && systemctl start endoedge.target ||
     fail "it does not come up: systemctl status 'endoedge*'; endoedge check"
   systemctl status --no-pager --lines 0 'endoedge-*'
 }
 
-wheels="" extras=metrics
+wheels="" extras=metrics,console
 case "${1:-}" in remove) remove "${2:-}"; exit ;; esac
 while [ $# -gt 0 ]; do
   case "$1" in
     --wheels) wheels=$(realpath "$2"); shift 2 ;;
-    --extras) extras="metrics,$2"; shift 2 ;;
+    --extras) extras="metrics,console,$2"; shift 2 ;;
     *) fail "usage: tools/install.sh [--wheels DIR] [--extras LIST] | remove [--purge]" ;;
   esac
 done

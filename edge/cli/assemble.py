@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,15 +91,33 @@ def fit_heads(pipeline: PipelineConfig, rules: RulesConfig, manifest: Manifest) 
     return heads
 
 
+def prepare_source(site: Site, progress: Callable[[int, int], None]) -> None:
+    """What a source has to make before it can be opened, if anything: a phantom. `progress(done, all)`."""
+    module, part = capture_part(site)
+    if hasattr(module, "prepare"):
+        module.prepare(part, progress)
+
+
 def open_source(site: Site, size: tuple[int, int]) -> RecordingSource:
+    module, part = capture_part(site)
+    source: RecordingSource = module.open(part, size, backend_reads(site))
+    return source
+
+
+def capture_part(site: Site) -> tuple[ModuleType, Any]:
+    """The configured source's module and its `Config`, with absolute paths."""
     base = Path(site.file).resolve().parent
     table = {
         key: str(base / value) if key in CAPTURE_PATHS and value else value
         for key, value in site.config.capture.items()
     }
-    module, part = config.part("edge.capture", table, "source", site.file, "capture")
-    source: RecordingSource = module.open(part, size, backend_reads(site))
-    return source
+    return config.part("edge.capture", table, "source", site.file, "capture")
+
+
+def recording_names(site: Site) -> set[str]:
+    """The names of the recording that is played: people name them after patients."""
+    name = site.config.capture.get("path", "")
+    return {name, str(Path(site.file).resolve().parent / name), Path(name).name} if name else set()
 
 
 def backend_reads(site: Site) -> tuple[Memory, ...]:

@@ -32,6 +32,7 @@ from edge.timing import Stages, settle
 from edge.types import Backend, BoardReading, Findings, Gap, Model, SignalState, Source
 
 FPS_OVER_S = 1.0
+PREPARES_ON_S = 60  # how long systemd waits for the next word of a source that is still being made
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def serve(options: argparse.Namespace, stop: threading.Event) -> int:
     site = read_site(options.config)
     assemble.make_run_dir(site)
     mishaps = Mishaps(site.run_dir)  # hears the last core's last words, before they are this one's
-    with safe.last_words(site.run_dir):
+    with safe.last_words(site.run_dir, assemble.recording_names(site)):
         assemble.check_parts(site)
         return run_core(site, stop, mishaps=mishaps)
 
@@ -55,6 +56,8 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/"), mishaps:
     backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
     heads = assemble.open_heads(site, loaded)
     ledger = Ledger(lambda: assemble.open_outbox(site))
+    notifier = Notifier()
+    assemble.prepare_source(site, lambda done, of: _still_preparing(notifier, done, of))
     source = Thinned(assemble.open_source(site, loaded.size))
     ladder, engine = Ladder(), Engine()
     rules = assemble.open_rules(site, ladder, engine)
@@ -64,7 +67,7 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/"), mishaps:
     renewing = assemble.renewed(site, loaded, backend)  # the last to start: what fails to open leaves no build behind
     renewal = Renewal(renewing, engine) if renewing else None
     backend = renewing or backend
-    pulse = CorePulse(ledger, Notifier(), lambda words: safe.keep_words(site.run_dir, words))
+    pulse = CorePulse(ledger, notifier, lambda words: safe.keep_words(site.run_dir, words))
     reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal, pulse, mishaps)
     settle()
     try:
@@ -81,8 +84,14 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/"), mishaps:
     if not all_safe:
         raise OutboxError(f"{ledger.waiting} events could not be committed: {ledger.fault}")
     if isinstance(last, Gap) and last.final and last.state is SignalState.FAILED:
-        raise CaptureError(last.detail)
+        name = site.config.capture.get("path", "")  # who mends it has to know which recording
+        raise CaptureError(f"{name}: {last.detail}" if name else last.detail)
     return 0
+
+
+def _still_preparing(notifier: Notifier, done: int, of: int) -> None:
+    """systemd waits on as long as this goes on (sd_notify(3)): on a slow machine a phantom takes minutes."""
+    notifier.say(f"EXTEND_TIMEOUT_USEC={PREPARES_ON_S}000000", f"STATUS=renders the phantom: {done} of {of} frames")
 
 
 class Reporter:

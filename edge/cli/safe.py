@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from edge import clock, status
@@ -40,13 +40,16 @@ ENDS = {
 
 
 @contextlib.contextmanager
-def last_words(run_dir: Path) -> Iterator[None]:
-    """What the core breaks with is kept for the safe state to say."""
+def last_words(run_dir: Path, unsaid: Collection[str] = ()) -> Iterator[None]:
+    """What the core breaks with is kept for the safe state to say, and so leaves the box: `unsaid` is left out."""
     (run_dir / WORDS).unlink(missing_ok=True)
     try:
         yield
     except Exception as exc:
-        keep_words(run_dir, str(exc) or type(exc).__name__)
+        words = str(exc) or type(exc).__name__
+        for name in sorted(unsaid, key=len, reverse=True):
+            words = words.replace(name, "...")
+        keep_words(run_dir, words)
         raise
 
 

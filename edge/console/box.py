@@ -132,6 +132,7 @@ class UplinkView(msgspec.Struct, frozen=True):
     delivered: int = 0
     refused: int = 0
     troubles: list[TroubleView] = msgspec.field(default_factory=list)
+    metrics_push: str = ""
 
 
 class Queue(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -86,6 +86,7 @@ def _stages(core: CoreStatus) -> Samples:
 
 def _faults(seen: Seen) -> Samples:
     yield ("uplink",), bool(seen.uplink.last_error)
+    yield ("metrics_push",), bool(seen.uplink.metrics_push)
     if seen.core is not None:
         yield ("outbox",), bool(seen.core.fault)
         yield ("board",), bool(seen.core.board and seen.core.board.problems)
@@ -199,7 +200,7 @@ class Exporter(Collector):
         """`disk`: the folder whose partition is told of. Raises UplinkError when nobody may listen there."""
         self._disk = disk
         self._seen: Seen | None = None
-        registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         registry.register(self)
         try:
             self._server, self._thread = start_http_server(config.port, config.address, registry)
@@ -211,6 +212,10 @@ class Exporter(Collector):
     def show(self, uplink: UplinkStatus, core: CoreStatus | None) -> None:
         fresh = core is not None and time.monotonic_ns() - core.updated_ns < CORE_FRESH_NS
         self._seen = Seen(uplink, core if fresh else None, _free(self._disk))
+
+    def text(self) -> bytes:
+        """What a scrape would be answered with; b"" before anything is known. Callable from any thread."""
+        return generate_latest(self._registry)
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         seen = self._seen

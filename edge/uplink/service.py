@@ -25,6 +25,7 @@ from edge.uplink.faults import Fault
 from edge.uplink.local import Bell, alone
 from edge.uplink.mqtt import Answered, Connected, Connection, Happening, LinkDownError, Lost, Received, Subscribed, Will
 from edge.uplink.people import People, open_exporter
+from edge.uplink.push import open_push
 from edge.uplink.wire import State, Telemetry, Topics, UplinkStatus
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def run(
     credentials.load(config)
     with alone(outbox_path), contextlib.closing(Bell(notify_socket)) as bell:
         exporter = open_exporter(config.metrics, outbox_path.parent)
-        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter)
+        push = open_push(config, device, exporter.text if exporter else None)
+        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter, push)
         uplink = _Uplink(config, device, outbox_path, people, bell)
         try:
             while not stop.is_set():
@@ -373,6 +375,7 @@ class _Uplink:
             telemetry_dropped=self._telemetry_dropped,
             safe=self._safe,
             troubles=self._history.troubles,
+            metrics_push=self._people.push_fault(),
         )
 
     def _backlog(self, now: clock.Moment) -> tuple[int, float]:

@@ -83,6 +83,7 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     telemetry_dropped: int
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
     troubles: tuple[Trouble, ...] = ()  # the last that went wrong, oldest first, over restarts of the uplink
+    metrics_push: str = ""  # why figures that should be pushed are not; it holds up no message
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):

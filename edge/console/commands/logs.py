@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edge.console import bundle, redact
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, child
 from edge.console.text import folded
@@ -22,9 +23,9 @@ def log(desk: Desk, words: list[str]) -> Job:
     if len(words) > 1 or not number.isdecimal() or not 1 <= int(number) <= LINES_MOST:
         raise ConsoleError(f"expected a number of lines, 1 to {LINES_MOST}")
     ended = yield from child([*desk.box.journal_command, "-n", number], desk.box.clock, _JOURNAL_WITHIN_S, 1 << 20)
-    records = list(journal_records(ended.output))
+    records, (_, secrets) = list(journal_records(ended.output)), bundle.site(desk.box)
     for record in records:
-        yield from folded(record_line(record), indent="    ")
+        yield from folded(redact.scrubbed(record_line(record), secrets), indent="    ")
     if ended.code:
         raise ConsoleError(f"journalctl: {ended.last_words}")
     yield f"{len(records)} lines" + (", there were more than fit" if ended.cut else "")

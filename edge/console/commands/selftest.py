@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 import msgspec
 
+from edge.console import bundle, redact
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, Step, child
 from edge.console.orders import order
@@ -23,11 +24,21 @@ def selftest(desk: Desk, words: list[str]) -> Job:
         raise ConsoleError("selftest takes no words")
     yield "this takes up to three minutes; ^C ends the waiting for it"
     report = yield from _by_systemd(desk) if desk.box.orders.there else _by_ourselves(desk)
+    report = _cleaned(report, bundle.site(desk.box)[1])
     *rows, _ = page(report)
     yield from rows
     if not report.ok:
         raise ConsoleError(f"self-test: {verdict(report)}")
     yield f"self-test: {verdict(report)}"
+
+
+def _cleaned(report: Report, unsaid: set[str]) -> Report:
+    """Without secrets and a recording's name, which may stand in a row."""
+    rows = [
+        msgspec.structs.replace(row, found=redact.scrubbed(row.found, unsaid), mend=redact.scrubbed(row.mend, unsaid))
+        for row in report.checks
+    ]
+    return msgspec.structs.replace(report, checks=rows)
 
 
 def _by_systemd(desk: Desk) -> Generator[Step, bytes | None, Report]:

@@ -194,6 +194,8 @@ def faults_of(box: Box) -> Iterator[tuple[str, str]]:
             yield "uplink", f"has said nothing for {_duration(box.uplink_age_s(uplink))}"
         if not uplink.connected or uplink.last_error:
             yield "broker", uplink.last_error or "not connected"
+        if uplink.metrics_push:
+            yield "metrics", f"not pushed: {uplink.metrics_push}"
         yield from ((topic.rpartition("/")[2], why) for topic, why in uplink.waiting.items())
     if isinstance(queue, str):
         yield "outbox", queue
