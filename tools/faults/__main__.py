@@ -75,7 +75,7 @@ def _play(wanted: list[Row], options: argparse.Namespace) -> int:
 
 def _one(row: Row, times: int, seed: int) -> Result:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(row.title, total=times)
 
         def heard(_name: str, done: int, said: str) -> None:

@@ -57,7 +57,11 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
-        run("umount", at)
+        try:
+            run("umount", at)
+        except RigError:  # somebody still has a file open: away with it, and say so
+            run("umount", "--lazy", at)
+            raise
         at.rmdir()
 
 

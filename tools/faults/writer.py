@@ -1,4 +1,4 @@
-"""A row's writer in a process of its own: `python -m tools.faults.writer MODULE:FUNCTION FOLDER SEED [--careless]`.
+"""A part in a process of its own, at work until it is killed: `python -m tools.faults.writer PART FOLDER SEED`.
 
 `--careless` takes the product's care out: nothing is fsynced, and SQLite's commits wait for no disk. For controls.
 """
@@ -6,31 +6,30 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import random
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
+
+from tools.faults import parts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("function")
+    parser.add_argument("part", choices=parts.NAMES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("seed", type=int)
     parser.add_argument("--careless", action="store_true")
     options = parser.parse_args()
-    module, _, function = options.function.partition(":")
-    write = getattr(importlib.import_module(module), function)
     if options.careless:
         take_care_out()
-    write(options.folder, random.Random(options.seed))
-
-
-def promise(*words: object) -> None:
-    """Outside, where no power goes."""
-    print(*words, flush=True)
+    dice = random.Random(options.seed)
+    part = parts.load(options.part).open(options.folder, dice)
+    while True:
+        part.step()
+        time.sleep(dice.uniform(0, part.pause_s))
 
 
 class _Careless(sqlite3.Connection):
