@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edge.console import audit
+from edge.console import audit, tokens
 from edge.console.audit import Audit
 from edge.console.clock import SystemClock
 from edge.console.gate import LOCK_S, Gate, Tries
@@ -48,6 +48,8 @@ class Work:
             self._clock.ahead_ns = max(0, known.until_ns - self._clock.now_ns())
         self._log = Audit(self._folder, self._clock, FILE_BYTES, KEEP)
         self._gate = _gate(self._folder, self._clock)
+        with contextlib.suppress(ConsoleError):
+            tokens.verified(NO_TOKEN, {})  # what it needs is imported now: the disk with the software is another one
         self.trouble = ""
 
     def step(self) -> None:
