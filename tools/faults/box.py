@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -32,8 +31,8 @@ class LostError(Exception):
 class Box:
     """Started by `running`. Promises go to `home`, which is on another disk than `data`."""
 
-    def __init__(self, data: Path, processes: list[_Process], log: Path) -> None:
-        self._data, self._processes, self._log = data, processes, log
+    def __init__(self, data: Path, processes: list[_Process], logs: list[Path]) -> None:
+        self._data, self._processes, self._logs = data, processes, logs
 
     def ask(self, *words: object) -> dict[str, str]:
         """All processes at once; what all parts say. LostError when one has died."""
@@ -51,7 +50,7 @@ class Box:
     def end(self) -> None:
         """A clean stop, and everything that was promised is looked for."""
         self.ask("end")
-        made = promises.read(self._log)
+        made = [line for log in self._logs for line in promises.read(log)]
         if wrong := parts.check(parts.NAMES, self._data, Promises(made, made)):
             raise LostError(wrong)
 
@@ -65,30 +64,31 @@ def running(data: Path, home: Path, dice: random.Random, environment: Mapping[st
     """In the folder `data`, made for it. They are gone when the block is left."""
     data.mkdir(exist_ok=True)
     processes: list[_Process] = []
-    log = home / "promises"
-    with contextlib.ExitStack() as stack, log.open("wb") as out, (home / "errors").open("w+b") as err:
-        for names in PROCESSES:
+    logs = [home / f"promises-{names[0]}" for names in PROCESSES]
+    with contextlib.ExitStack() as stack:
+        for names, log in zip(PROCESSES, logs, strict=True):
             seed = dice.randrange(1 << 30)
-            processes.append(stack.enter_context(_started(names, data, seed, out, err, environment or {})))
+            processes.append(stack.enter_context(_started(names, data, seed, log, environment or {})))
         for process in processes:
             process.hear()
-        yield Box(data, processes, log)
+        yield Box(data, processes, logs)
 
 
 @contextlib.contextmanager
 def _started(
-    names: tuple[str, ...], data: Path, seed: int, out: IO[bytes], err: IO[bytes], environment: Mapping[str, str]
+    names: tuple[str, ...], data: Path, seed: int, log: Path, environment: Mapping[str, str]
 ) -> Iterator[_Process]:
     ours, its = socket.socketpair()
     command = [sys.executable, "-m", "tools.faults.process", str(seed), str(data), *names]
-    with ours, its:
+    errors = log.with_name(f"errors-{names[0]}")
+    with ours, its, log.open("wb") as out, errors.open("wb") as err:
         child = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, stdin=its.fileno(), stdout=out, stderr=err
         )
         its.close()
         ours.settimeout(ANSWERS_WITHIN_S)
         try:
-            yield _Process(names[0], child, ours, Path(err.name))
+            yield _Process(names[0], child, ours, errors)
         finally:
             child.kill()
             child.wait()
@@ -116,6 +116,6 @@ class _Process:
             said += piece
         heard = msgspec.json.decode(said, type=dict[str, str])
         if DIED in heard:
-            (self._errors.parent / f"{self._name}-died").write_text(heard[DIED])
+            self._errors.write_text(heard[DIED])
             raise LostError(f"{self._name} has died: {heard[DIED].strip().splitlines()[-1]}")
         return heard
