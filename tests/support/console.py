@@ -66,7 +66,13 @@ def make_keys(folder: Path, name: str = "service") -> Path:
 
 
 def signed(key: Path, nonce: str, **other: Any) -> str:
-    claims = {"device": DEVICE, "name": "A. Engineer", "issued": NOW, "not_after": NOW + 3600, "rights": ALL}
+    claims: dict[str, Any] = {
+        "device": DEVICE,
+        "name": "A. Engineer",
+        "issued": NOW,
+        "not_after": NOW + 3600,
+        "rights": ALL,
+    }
     return service_token.sign(key, "", Claims(**(claims | {"nonce": nonce} | other)))
 
 
@@ -81,7 +87,7 @@ def desk(folder: Path, clock: Clock | None = None, **box: Any) -> Desk:
     """Everything under `folder`: run, state, keys, endoedge.toml."""
     clock = clock or HandClock()
     (folder / "run").mkdir(exist_ok=True)
-    paths = {
+    paths: dict[str, Any] = {
         "device": DEVICE,
         "config_file": folder / "endoedge.toml",
         "run_dir": folder / "run",

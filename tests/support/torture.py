@@ -96,8 +96,8 @@ class Result:
         )
 
 
-class _Cast:
-    """The three processes, each restartable."""
+class Cast:
+    """The three processes, each restartable. Close it."""
 
     def __init__(self, folder: Path, confirm: Literal["broker", "subscriber"]) -> None:
         self.folder = folder
@@ -165,7 +165,7 @@ def torture(
     persistence. `pause_s`: the longest time between two kills."""
     dice = random.Random(seed)
     victims = ["writer", "uplink"] if confirm == "broker" else ["writer", "uplink", "broker"]
-    cast = _Cast(folder, confirm)
+    cast = Cast(folder, confirm)
     count = dict.fromkeys(victims, 0)
     try:
         cast.start("broker")
@@ -185,7 +185,7 @@ def torture(
         cast.close()
 
 
-def _wait_until_quiet(cast: _Cast, inbox: Inbox) -> int:
+def _wait_until_quiet(cast: Cast, inbox: Inbox) -> int:
     """Until the outbox is empty and everything promised has arrived, or for QUIET_WITHIN_S. Returns what is left."""
     promised = set(cast.promised())
     deadline = time.monotonic() + QUIET_WITHIN_S

@@ -93,8 +93,3 @@ def devices(image: Path) -> list[str]:
     return [
         Path(name).name for name in run("losetup", "--associated", image, "--output", "NAME", "--noheadings").split()
     ]
-
-
-def device(image: Path) -> str:
-    (one,) = devices(image)
-    return one

@@ -45,7 +45,7 @@ class Result(NamedTuple):
         return f"{self.row.title}: {self.good} of {self.times} (seed {self.seed}; {self.seconds:.0f} s{seen})"
 
 
-def play(row: Row, times: int, seed: int, heard: Heard) -> Result:
+def play(row: Row, times: int, seed: int, heard: Heard, control_times: int = CONTROL_TIMES) -> Result:
     """All rounds of one row, then its control. A row has its own dice, so that it can be played again alone."""
     if why := row.missing():
         return Result(row, times, 0, seed, skipped=why)
@@ -57,7 +57,7 @@ def play(row: Row, times: int, seed: int, heard: Heard) -> Result:
         good, problems = _rounds(row.play, folder, times, random.Random(f"{seed}/{row.name}"), partial(heard, row.name))
         seen = ""
         if row.control is not None and not problems:
-            seen, blind = _control(row, row.control, seed)
+            seen, blind = _control(row, row.control, control_times, seed)
             problems += blind
     seconds = time.monotonic() - began
     if good == times and not problems:
@@ -66,12 +66,12 @@ def play(row: Row, times: int, seed: int, heard: Heard) -> Result:
     return Result(row, times, good, seed, seconds, tuple(problems), seen=seen, kept=evidence)
 
 
-def _control(row: Row, control: Play, seed: int) -> tuple[str, list[str]]:
+def _control(row: Row, control: Play, times: int, seed: int) -> tuple[str, list[str]]:
     """In how many of its rounds the careless product lost something; and what is wrong with the rig."""
     dice = random.Random(f"{seed}/{row.name}/control")
     try:
         with tempfile.TemporaryDirectory(prefix=f"endoedge-{row.name}-") as folder:
-            said = list(control(Path(folder), CONTROL_TIMES, dice))
+            said = list(control(Path(folder), times, dice))
     except Exception as exc:
         return "", [f"control: broke off: {type(exc).__name__}: {exc}"]
     blind = [] if any(said) else ["control: a product made careless lost nothing, so this rig would not see a loss"]

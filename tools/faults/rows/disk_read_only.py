@@ -44,7 +44,7 @@ def _round(home: Path, dice: random.Random) -> None:
     mounts.make(image, "ext4", DISK_MIB)
     with mounts.mounted(image, disk), box.running(disk / "data", home, dice) as running:
         running.ask("work", dice.randint(1, 20))
-        device = mounts.device(image)
+        (device,) = mounts.devices(image)
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
         said = running.ask("work", dice.randint(3, 10))
         if silent := [name for name in MUST_COMPLAIN if not said[name]]:
@@ -52,14 +52,14 @@ def _round(home: Path, dice: random.Random) -> None:
         mounts.mount_again(image, disk)
         running.settle()
         running.ask("work", 3)
-        _wait_until_let_go(image, device)
+        _wait_until_let_go(image)
         running.end()
 
 
-def _wait_until_let_go(image: Path, device: str) -> None:
+def _wait_until_let_go(image: Path) -> None:
     """LostError when a process still has a file open on the disk that is no more."""
     deadline = time.monotonic() + LET_GO_WITHIN_S
-    while device in mounts.devices(image):
+    while len(mounts.devices(image)) > 1:
         if time.monotonic() > deadline:
             raise LostError("somebody still has a file open on the disk that was taken away")
         time.sleep(0.05)
