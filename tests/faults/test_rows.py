@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from tools.faults import __main__ as command
 from tools.faults import report, rows, session
 from tools.faults.rows import Row
 
-TIMES = 2
+TIMES = 1
 SEED = random.SystemRandom().randrange(1, 1_000_000)
 
 

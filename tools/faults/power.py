@@ -61,7 +61,10 @@ def _cut(names: tuple[str, ...], disk: Path, at: Path, log: Path) -> str:
     run("cp", "--reflink=always", disk, copy)
     made = Promises(before, promises.read(log))
     with mounted(copy, at):
-        return parts.check(names, at / "data", made)
+        wrong = parts.check(names, at / "data", made)
+    if wrong:
+        copy.rename(copy.with_name("lost.img"))  # the newest of them stays in the row's folder
+    return wrong
 
 
 @contextlib.contextmanager

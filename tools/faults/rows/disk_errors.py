@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from tools.faults import box
-from tools.faults.box import LostError
 
 TITLE = "random I/O errors"
 PROMISE = "nothing committed is lost, every process lives, and all that waited is committed afterwards"
@@ -43,12 +43,10 @@ def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
     for number in range(times):
         home = folder / f"{number}"
         home.mkdir()
-        try:
-            _round(home, dice)
-        except LostError as exc:
-            yield str(exc)
-        else:
-            yield ""
+        wrong = box.verdict(_round, home, dice)
+        if not wrong:
+            shutil.rmtree(home)
+        yield wrong
 
 
 def _round(home: Path, dice: random.Random) -> None:

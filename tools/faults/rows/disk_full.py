@@ -28,12 +28,7 @@ missing = mounts.missing
 def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
     with mounts.mounted_new(folder / "disk", "ext4", DISK_MIB) as disk:
         for _ in range(times):
-            try:
-                _round(disk, folder, dice)
-            except LostError as exc:
-                yield str(exc)
-            else:
-                yield ""
+            yield box.verdict(_round, disk, folder, dice)
 
 
 def _round(disk: Path, home: Path, dice: random.Random) -> None:

@@ -30,13 +30,10 @@ def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
     for number in range(times):
         home = folder / f"{number}"
         home.mkdir()
-        try:
-            _round(home, dice)
-        except LostError as exc:
-            yield str(exc)
-        else:
+        wrong = box.verdict(_round, home, dice)
+        if not wrong:
             shutil.rmtree(home)
-            yield ""
+        yield wrong
 
 
 def _round(home: Path, dice: random.Random) -> None:
