@@ -32,11 +32,31 @@ def test_a_few_rounds(name: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _evidence_in_a_folder_of_ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _evidence_in_a_folder_of_ours(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    tmp_path_factory.getbasetemp()  # where it was, for the other tests
     with tempfile.TemporaryDirectory(prefix="f-") as folder:  # not `tmp_path`: names of sockets have to be short
         monkeypatch.setattr(tempfile, "tempdir", folder)
         monkeypatch.setenv("TMPDIR", folder)
         yield
+
+
+def test_promises_are_looked_for_by_hand(tmp_path: Path) -> None:
+    """As after a real power cut: a writer, its words on another machine, and a folder from which something is gone."""
+    command = [sys.executable, "-m", "tools.faults.writer", "engines", str(tmp_path), "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        said = [writer.stdout.readline() for _ in range(10)]
+        writer.kill()
+    look = [sys.executable, "-m", "tools.faults.check", "engines", str(tmp_path)]
+    done = subprocess.run(look, input="".join([*said, "engine 0 half"]), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "all that 10 lines promised is there\n")
+    for plan in (tmp_path / "engines").glob("*.plan"):
+        plan.write_bytes(b"")
+    done = subprocess.run(look, input="".join(said), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "damaged" in done.stdout
 
 
 def row_that(says: list[str], careless: list[str] | None = None, why: str = "", breaks: str = "") -> Row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,12 @@ def promise(*words: object) -> None:
     """On standard output, whole, also while every write of this process may fail on purpose."""
     line = (" ".join(map(str, words)) + "\n").encode()
     while line:
-        with contextlib.suppress(OSError):
+        try:
             line = line[os.write(1, line) :]
+        except BrokenPipeError:
+            raise SystemExit("nobody hears what is promised any more") from None
+        except OSError:
+            continue
 
 
 class Promises(NamedTuple):
@@ -37,5 +40,9 @@ def _about(word: str, lines: Sequence[str]) -> list[list[str]]:
 
 
 def read(log: Path) -> list[str]:
-    """All lines; a killed process may leave half a one at the end."""
-    return log.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    return whole_lines(log.read_text(encoding="utf-8"))
+
+
+def whole_lines(text: str) -> list[str]:
+    """A process that was killed may leave half a one at the end."""
+    return text.rpartition("\n")[0].splitlines()
