@@ -18,7 +18,7 @@ from tools.faults import ROOT, report, rows, session
 from tools.faults.rows import Row
 from tools.faults.session import Result
 
-APART = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+APART = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _IS_APART = "ENDOEDGE_FAULTS_APART"
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -27,7 +27,6 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 def main(arguments: list[str] | None = None) -> int:
     """0 all N of N, 1 something was not, 2 usage."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # rows clean up after themselves, also then
     try:
         wanted = [rows.load(name) for name in dict.fromkeys(options.row or rows.names())]
         if options.list:
@@ -98,15 +97,27 @@ def _one(row: Row, times: int, seed: int, control: int) -> Result:
     return result
 
 
-def step_apart() -> None:
-    """As root: go on in mounts and processes of our own. Nobody else's copy of our mounts keeps a disk busy, and
-    nothing is left mounted or running, whatever becomes of us."""
+def apart() -> int | None:
+    """As root: all of it in mounts and processes of our own, and its exit code. Nobody else's copy of our mounts keeps
+    a disk busy then, and nothing is left mounted or running, whatever becomes of us. None: not here."""
     if os.geteuid() or _IS_APART in os.environ or subprocess.run([*APART, "true"], capture_output=True).returncode:
-        return
+        return None
     command = [*APART, sys.executable, "-m", "tools.faults", *sys.argv[1:]]
-    os.execvpe(command[0], command, {**os.environ, _IS_APART: "1"})
+    with subprocess.Popen(command, env={**os.environ, _IS_APART: "1"}) as unshare:
+
+        def pass_on(number: int, _frame: object) -> None:  # unshare itself hears nothing
+            for child in Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split():
+                os.kill(int(child), number)
+
+        signal.signal(signal.SIGTERM, pass_on)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches all of us
+        return unshare.wait()
 
 
 if __name__ == "__main__":
-    step_apart()
-    sys.exit(main())
+    code = apart()
+    if code is None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)  # rows clean up after themselves, also then
+        code = main()
+    sys.exit(code)
