@@ -371,9 +371,14 @@ def _check_version(path: Path, db: sqlite3.Connection, *, ours: bool) -> None:
 
 
 def _reserve_wal(path: Path) -> None:
-    """Give the WAL its blocks now. SQLite ignores bytes behind its own frames, and reuses the file from the start."""
-    with contextlib.suppress(OSError), wal_path(path).open("rb+") as file:
-        os.posix_fallocate(file.fileno(), 0, _WAL_BYTES)
+    """Give the WAL its blocks now, all or none: a part would only take what is left of the disk from the rest of us.
+    SQLite ignores bytes behind its own frames, and reuses the file from the start."""
+    with turn(path, _LOCK_WAIT_S), contextlib.suppress(OSError), wal_path(path).open("rb+") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, _WAL_BYTES)
+        except OSError:
+            os.ftruncate(file.fileno(), size)
 
 
 def _carry_over(old: Path, path: Path, db: sqlite3.Connection) -> None:

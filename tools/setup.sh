@@ -13,8 +13,9 @@ packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gs
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav mosquitto openssl"
 # Tests of the display need an X server and its sink; a box without a display needs neither (docs/display.md).
-# lrzsz receives what the console sends.
-[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz"
+# lrzsz receives what the console sends. xfsprogs and fiu-utils are for disks that fail (tools/faults.sh).
+[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz
+  xfsprogs fiu-utils"
 [ "$extras" = list ] && { printf '%s\n' $packages; exit 0; }
 missing=$(for package in $packages; do
   dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"

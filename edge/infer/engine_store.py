@@ -196,7 +196,12 @@ class EngineStore:
 
     def _sidecars(self, faults: list[str]) -> Iterator[Sidecar]:
         """Newest first; unreadable ones are left out and told of."""
-        for path in sorted(self.folder.glob("*.json"), key=_date_ns, reverse=True):
+        try:
+            found = sorted(self.folder.glob("*.json"), key=_date_ns, reverse=True)
+        except OSError as exc:
+            faults.append(f"the folder cannot be read: {exc.strerror}")
+            return
+        for path in found:
             if path.name == CHOICE:
                 continue
             try:
@@ -222,13 +227,15 @@ class EngineStore:
             total -= oldest.size
 
     def _remove_strays(self) -> None:
-        """Plans that no sidecar names, and what a killed build had begun to write."""
-        named = {sidecar.plan for sidecar in self._sidecars([])}
-        begun = filter(abandoned, self.folder.glob(f"{BEGUN}*"))
-        for path in [*self.folder.glob("*.plan"), *begun]:
-            if path.name not in named:
-                with contextlib.suppress(OSError):  # the next one tries again
-                    path.unlink()
+        """Plans that no sidecar names, and what a killed build had begun to write. None while a sidecar cannot be
+        read: it may be the one that names a plan."""
+        faults: list[str] = []
+        named = {sidecar.plan for sidecar in self._sidecars(faults)}
+        with contextlib.suppress(OSError):  # the next one tries again
+            plans = [] if faults else [path for path in self.folder.glob("*.plan") if path.name not in named]
+            begun = list(filter(abandoned, self.folder.glob(f"{BEGUN}*")))
+            for path in plans + begun:
+                path.unlink(missing_ok=True)
 
     def _is_newest(self, path: Path) -> None:
         """From now on, and also on a box whose clock was set back. Raises OSError."""

@@ -58,6 +58,7 @@ class Spool:
         self._path, self._max_bytes = path, max_bytes
         self._jobs: queue.Queue[Job | None] = queue.Queue(WAITING_MOST)
         self._saved = self._dropped = self._removed = self._bytes = 0
+        self._counted = False
         self._fault, self._newest_ns = "", 0
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
@@ -85,11 +86,15 @@ class Spool:
     # ---------------------------------------------------------------------------------- its own thread
 
     def _run(self) -> None:
-        self._bytes = self._tidy()
+        with contextlib.suppress(OSError):  # said at the first job
+            self._tidy()
         while (job := self._jobs.get()) is not None:
             try:
+                if not self._counted:
+                    self._tidy()
                 self._write(job)
             except (OSError, EdgeError) as exc:
+                self._counted = False  # nobody knows how far it came
                 self._dropped += 1
                 reason = exc.strerror if isinstance(exc, OSError) else str(exc)
                 if not self._fault:
@@ -99,14 +104,15 @@ class Spool:
                 self._saved += 1
                 self._fault = ""
 
-    def _tidy(self) -> int:
-        """Remove what a power cut left half written; bytes that are there."""
+    def _tidy(self) -> None:
+        """Remove what a power cut or a fault left half written, and count the bytes that are there."""
         for left in self._path.glob(f"*/*{FRESH}"):
             with contextlib.suppress(OSError):
                 left.unlink()
         files = list(self._path.glob("*/*"))
         self._newest_ns = max([self._newest_ns, *map(_date_ns, files)])
-        return sum(map(_size, files))
+        self._bytes = sum(map(_size, files))
+        self._counted = True
 
     def _write(self, job: Job) -> None:
         folder = self._path / job.folder
@@ -125,7 +131,8 @@ class Spool:
                 fresh.replace(final)
         finally:
             for fresh in written:
-                fresh.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # `_tidy` comes again
+                    fresh.unlink(missing_ok=True)
         sync_folder(folder)
 
     def _make_room(self, needed: int, spare: tuple[str, str]) -> None:

@@ -269,3 +269,37 @@ def test_a_choice_is_kept_beside_the_engines(store: EngineStore) -> None:
     assert store.load(KEY, GOLDEN).exact  # and is no engine's sidecar
     (store.folder / engine_store.CHOICE).write_text("{")
     assert store.choice() is None
+
+
+def test_a_sidecar_that_cannot_be_read_now_does_not_cost_its_plan(
+    store: EngineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine takes minutes to build; the disk may only have hiccuped."""
+    theirs = put(store, other(gpu="Orin NX sm87"))
+    put(store)
+    real = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name.startswith(other(gpu="Orin NX sm87").stem):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "read_bytes", read)
+        put(store, content=b"y" * 100)
+    assert theirs.exists()
+    assert store.load(other(gpu="Orin NX sm87"), GOLDEN).exact
+
+
+def test_a_folder_that_cannot_be_read_is_said(store: EngineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store)
+
+    def glob(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "glob", glob)
+    with pytest.raises(InferenceError, match="the folder cannot be read: Input/output error"):
+        store.load(KEY, GOLDEN)
+    store.put(KEY, plan(b"z" * 100), build_s=1.0, golden_sha256=GOLDEN)
+    monkeypatch.undo()
+    assert store.load(KEY, GOLDEN).plan == plan(b"z" * 100)

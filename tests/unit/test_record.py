@@ -7,9 +7,10 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -228,6 +229,47 @@ def test_a_disk_that_fails_is_a_state_and_comes_back(tmp_path: Path) -> None:
     spool.put(Job("p", "c", {".jpg": b"x"}))
     spool.close()
     assert (spool.status().saved, spool.status().dropped, spool.status().fault) == (1, 1, "")
+
+
+def test_a_fault_half_way_does_not_spoil_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the count is too high by makes room that nobody needs."""
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if target.name == "b.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    spool = Spool(tmp_path, 5000)
+    for name in "abc":
+        spool.put(Job("p", name, {".jpg": bytes(1000), ".json": b"{}"}))
+    spool.close()
+    assert (spool.status().saved, spool.status().dropped, spool.status().fault) == (2, 1, "")
+    assert spool.status().bytes == sum(path.stat().st_size for path in tmp_path.glob("*/*"))
+    assert {path.stem for path in tmp_path.glob("*/*.json")} == {"a", "c"}
+
+
+def test_a_folder_that_cannot_be_read_at_the_start_does_not_end_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails for a moment; the thread has to live on."""
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.jpg").write_bytes(b"12345")
+    real, faults = Path.glob, [OSError(errno.EIO, os.strerror(errno.EIO))] * 2
+
+    def glob(self: Path, pattern: str) -> Iterator[Path]:
+        if faults:
+            raise faults.pop()
+        return iter(list(real(self, pattern)))
+
+    monkeypatch.setattr(Path, "glob", glob)
+    spool = Spool(tmp_path, 5000)
+    for name in "bc":
+        spool.put(Job("p", name, {".jpg": b"x"}))
+    spool.close()
+    assert (spool.status().saved, spool.status().dropped, spool.status().fault) == (1, 1, "")
+    assert spool.status().bytes == 6
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

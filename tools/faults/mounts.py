@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 XFS_MIB = 1024  # sparse; mkfs.xfs takes no less than 300
+_MAKE = {"ext4": ("-e", "remount-ro"), "xfs": ()}  # ext4 as distributions mount it
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 _PACKAGES = {"mkfs.xfs": "xfsprogs", "mkfs.ext4": "e2fsprogs", "mount": "mount"}
 
@@ -35,18 +36,19 @@ def missing() -> str:
         return f"no image can be mounted here: {exc}"
 
 
-def run(*command: str | Path) -> None:
-    """Raises RigError with the command's own words."""
+def run(*command: str | Path) -> str:
+    """Its output. Raises RigError with the command's own words."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": _PATH})
     if done.returncode:
         raise RigError(f"{' '.join(map(str, command))}: {done.stderr.strip() or f'ended with {done.returncode}'}")
+    return done.stdout
 
 
 def make(image: Path, kind: str, mib: int) -> None:
     """An empty file system of that kind ("ext4", "xfs"), as a sparse file."""
     with image.open("wb") as file:
         file.truncate(mib << 20)
-    run(f"mkfs.{kind}", "-q", image)
+    run(f"mkfs.{kind}", "-q", *_MAKE[kind], image)
 
 
 @contextlib.contextmanager
@@ -72,3 +74,22 @@ def mounted_new(at: Path, kind: str, mib: int) -> Iterator[Path]:
     make(image, kind, mib)
     with mounted(image, at) as folder:
         yield folder
+
+
+def mount_again(image: Path, at: Path) -> None:
+    """Take an ext4 away from under everybody, check it and mount it at the same place, on another device."""
+    run("umount", "--lazy", at)
+    with contextlib.suppress(RigError):  # 1: errors were corrected
+        run("e2fsck", "-f", "-y", image)
+    fresh = run("losetup", "--find", "--show", image).strip()
+    try:
+        run("mount", fresh, at)
+    finally:
+        run("losetup", "--detach", fresh)  # as soon as it is unmounted
+
+
+def devices(image: Path) -> list[str]:
+    """The loop devices of an image: ["loop3"]."""
+    return [
+        Path(name).name for name in run("losetup", "--associated", image, "--output", "NAME", "--noheadings").split()
+    ]
