@@ -52,7 +52,7 @@ def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
             finally:
                 process.kill()
                 process.wait()
-            wrong, found = _judged(folder / "state", noted + answered)
+            wrong, found = _judged(folder / "state" / "tty", noted + answered)
             noted = found
             yield wrong
     finally:
