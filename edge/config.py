@@ -118,7 +118,8 @@ def part(package: str, table: Mapping[str, Any], selector: str, file: str, key: 
     allowed = part_names(package)
     name = table.get(selector)
     if name not in allowed:
-        problem = f"is missing; one of {', '.join(allowed)}" if name is None else f"is {name!r}{_hint(name, allowed)}"
+        said = f"is {_quoted(name)}{_hint(name, allowed)}"
+        problem = f"is missing; one of {', '.join(allowed)}" if name is None else said
         raise ConfigError(f"{file}: {key}.{selector} {problem}")
     module = importlib.import_module(f"{package}.{name}")
     rest = {k: v for k, v in table.items() if k != selector}
@@ -146,6 +147,11 @@ def _explain(message: str, kind: Any, key: str) -> str:
     if missing:
         return f"{'.'.join(piece for piece in (full, missing[1]) if piece)} is missing"
     return f"{full}: {text[0].lower()}{text[1:]}" if full else text
+
+
+def _quoted(name: object) -> str:
+    """A wrong name, unless it is something else by mistake: an address may have a password in it."""
+    return repr(name) if isinstance(name, str) and re.fullmatch(r"[\w-]{1,32}", name) else "no name"
 
 
 def _hint(name: object, allowed: list[str]) -> str:

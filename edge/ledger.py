@@ -26,6 +26,20 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+class InMemory:
+    """A store for events that nobody is to be told of. `events` keeps them in order."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def put(self, events: Sequence[Event]) -> list[Message]:
+        self.events += events
+        return []
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
 class Ledger:
     """Owner: the core loop's thread. `open_store` raises OutboxError."""
 

@@ -148,3 +148,5 @@ class Message(Struct, frozen=True, kw_only=True):
     seq: int  # the outbox's own counter: strictly increasing for a device, never reused
     committed_at: str  # wall clock, RFC 3339, UTC
     event: Event
+    committed_ns: int = 0  # ... and CLOCK_MONOTONIC of `boot`; 0 from a version that did not say
+    clock_trusted: bool = False  # whether a time server or another reference stood behind `committed_at`

@@ -17,14 +17,14 @@ import logging
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from ulid import ULID
 
+from edge import clock
+from edge.clock import Moment
 from edge.durable import sync_folder
 from edge.errors import OutboxBrokenError, OutboxError, OutboxFullError
 from edge.messages import Alert, AlertCleared, Event, Message
@@ -38,6 +38,7 @@ from edge.outbox_repair import (
     wal_path,
     write_mark,
 )
+from edge.stamp import committed, stamped
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,6 @@ _WRITER_CHECKPOINT_PAGES = 256
 _OVERFLOW_BYTES = PAGE_BYTES - 4  # of a blob, per page
 _BALLAST_PAGES = 1 << 16  # per blob: SQLite takes 10^9 bytes at most
 _MARK_STEP = 1_000_000_000  # far more than one run can write; 2^53 (JSON's exact integers) allows 9 million recoveries
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Row(NamedTuple):
@@ -135,21 +134,30 @@ def channel_of(event: Event) -> str:
 class Outbox:
     """Core's end. Owner: the thread that opened it."""
 
-    def __init__(self, path: Path, device: str, notify: Path | None, db: sqlite3.Connection) -> None:
-        self._path, self._device, self._db = path, device, db
+    def __init__(
+        self, path: Path, device: str, notify: Path | None, db: sqlite3.Connection, now: Callable[[], Moment]
+    ) -> None:
+        self._path, self._device, self._db, self._now = path, device, db, now
         self._file = _identity(path)
         self._notify = str(notify) if notify else ""
-        self._boot = _BOOT_ID.read_text().strip()
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._bell.setblocking(False)
 
     @classmethod
-    def open(cls, path: Path, device: str, max_bytes: int, notify: Path | None = None) -> Outbox:
+    def open(
+        cls,
+        path: Path,
+        device: str,
+        max_bytes: int,
+        notify: Path | None = None,
+        now: Callable[[], Moment] = clock.moment,
+    ) -> Outbox:
         """Open or create, in a process that does not have it open yet (POSIX locks would be lost).
 
         `max_bytes` caps the table; the WAL adds 2 MiB. All of it is taken from the disk when the file is made. A larger
         cap later grows it when needed; a smaller one leaves the file as it is.
-        `notify`: a unix datagram socket to ring after each commit. Raises OutboxFullError, OutboxBrokenError.
+        `notify`: a unix datagram socket to ring after each commit. `now`: the time
+        that messages are given. Raises OutboxFullError, OutboxBrokenError.
         """
         if max_bytes < MIN_BYTES:
             raise OutboxBrokenError(f"outbox {path}: max_bytes is {max_bytes}, must be at least {MIN_BYTES}")
@@ -172,7 +180,7 @@ class Outbox:
         except BaseException:
             db.close()
             raise
-        return cls(path, device, notify, db)
+        return cls(path, device, notify, db, now)
 
     def put(self, events: Sequence[Event]) -> list[Message]:
         """Commit all events in one transaction (one fsync), then ring. Nothing happens for an empty sequence.
@@ -186,17 +194,10 @@ class Outbox:
             if _identity(self._path) != self._file:  # or the messages would go to a file that nobody will ever read
                 raise OutboxBrokenError(f"outbox {self._path}: was removed or replaced while in use")
             (last,) = self._db.execute("SELECT seq FROM sqlite_sequence").fetchone()
-            messages = self._messages(events, last + 1)
+            messages = stamped(events, self._device, last + 1, self._now())
             self._db.executemany(_INSERT, map(_values, messages))
         self._ring()
         return messages
-
-    def _messages(self, events: Sequence[Event], first_seq: int) -> list[Message]:
-        at = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return [
-            Message(id=str(ULID()), device=self._device, boot=self._boot, seq=seq, committed_at=at, event=event)
-            for seq, event in enumerate(events, first_seq)
-        ]
 
     def _ring(self) -> None:
         """Wake the uplink if it listens. Losing the ring loses nothing: the uplink polls."""
@@ -257,11 +258,10 @@ class OutboxReader:
             (count,) = self._db.execute("SELECT count(*) FROM outbox").fetchone()
         return int(count)
 
-    def oldest(self) -> datetime | None:
-        """When the longest-waiting message was committed (wall clock, UTC); None when nothing waits."""
-        with _explained(self._path):
-            row = self._db.execute("SELECT committed_at FROM outbox ORDER BY seq LIMIT 1").fetchone()
-        return datetime.fromisoformat(row[0].replace("Z", "+00:00")) if row else None
+    def oldest(self) -> Moment | None:
+        """When the longest-waiting message was committed; None when nothing waits."""
+        rows = self.pending(1)
+        return committed(msgspec.json.decode(rows[0].payload, type=Message)) if rows else None
 
     def stale(self) -> bool:
         """True when `path` no longer names the file that was opened (core moved it aside): close and open again."""
@@ -371,9 +371,14 @@ def _check_version(path: Path, db: sqlite3.Connection, *, ours: bool) -> None:
 
 
 def _reserve_wal(path: Path) -> None:
-    """Give the WAL its blocks now. SQLite ignores bytes behind its own frames, and reuses the file from the start."""
-    with contextlib.suppress(OSError), wal_path(path).open("rb+") as file:
-        os.posix_fallocate(file.fileno(), 0, _WAL_BYTES)
+    """Give the WAL its blocks now, all or none: a part would only take what is left of the disk from the rest of us.
+    SQLite ignores bytes behind its own frames, and reuses the file from the start."""
+    with turn(path, _LOCK_WAIT_S), contextlib.suppress(OSError), wal_path(path).open("rb+") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, _WAL_BYTES)
+        except OSError:
+            os.ftruncate(file.fileno(), size)
 
 
 def _carry_over(old: Path, path: Path, db: sqlite3.Connection) -> None:

@@ -6,10 +6,12 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from edge.clock import ClockStatus
+from edge.history import Trouble
 from edge.record.spool import SpoolStatus
 from edge.types import Backend, BoardReading, SignalState, SourceStats, Struct
 
@@ -51,6 +53,27 @@ def copies(source: SourceStats, backend: Backend) -> CopyStatus:
     )
 
 
+class DiskStatus(Struct, frozen=True, kw_only=True):
+    """The file system that the outbox lies on, as the core's user sees it."""
+
+    free_mib: int
+    size_mib: int
+    free_inodes: int | None  # None where they are not counted
+
+
+def disk(folder: Path) -> DiskStatus | None:
+    """None when it is not there."""
+    try:
+        facts = os.statvfs(folder)
+    except OSError:
+        return None
+    return DiskStatus(
+        free_mib=facts.f_bavail * facts.f_frsize >> 20,
+        size_mib=facts.f_blocks * facts.f_frsize >> 20,
+        free_inodes=facts.f_favail if facts.f_files else None,
+    )
+
+
 class CoreStatus(Struct, frozen=True, kw_only=True):
     """`RUN_DIR/status.json`."""
 
@@ -79,6 +102,10 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     spool: SpoolStatus | None = None  # key frames and clips; None where none are kept
     effort: str = "full"  # the rung of the degradation ladder
     board: BoardReading | None = None  # None before the first reading, and when the newest is stale
+    clock: ClockStatus = ClockStatus()  # what stands behind the wall clock, as the core sees it
+    pipeline_sha256: str = ""  # of its file
+    disk: DiskStatus | None = None
+    troubles: tuple[Trouble, ...] = ()  # the last that went wrong, oldest first, over restarts of the core
     finished: bool = False  # the source ended and everything was committed
 
 
@@ -101,7 +128,7 @@ def safe_reason(path: Path) -> str:
     return safe.reason if safe is not None and fresh else ""
 
 
-def write(path: Path, status: msgspec.Struct) -> None:
+def write(path: Path, status: Any) -> None:
     """Atomic for readers. Not for power cuts: the file lives in memory (/run) and is stale a second later."""
     fresh = path.with_name(path.name + ".new")
     fresh.write_bytes(msgspec.json.encode(status))

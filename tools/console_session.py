@@ -66,7 +66,7 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def box(folder: Path, rate: str) -> Iterator[tuple[Terminal, dict[str, int]]]:
+def box(folder: Path, rate: str, uplink_lines: str = "port = 9\n") -> Iterator[tuple[Terminal, dict[str, int]]]:
     """Core, uplink and console in `folder`; the pids. Nothing of it is faked: only the line is a pty."""
     file = folder / "endoedge.toml"
     ours, theirs = os.openpty()
@@ -74,7 +74,7 @@ def box(folder: Path, rate: str) -> Iterator[tuple[Terminal, dict[str, int]]]:
     file.write_text(
         'device = "theatre-3"\npipeline = "colonoscopy"\nrun_dir = "run"\n'
         f'[capture]\nsource = "phantom"\nrate = "{rate}"\nloop = true\n[infer]\nbackend = "onnx"\n'
-        '[outbox]\npath = "outbox.db"\n[uplink]\nhost = "127.0.0.1"\nport = 9\n'
+        f'[outbox]\npath = "outbox.db"\n[uplink]\nhost = "127.0.0.1"\n{uplink_lines}'
         f'[console]\nport = "{os.ttyname(theirs)}"\nstate_dir = "state"\nkeys_dir = "keys"\n'
     )
     (folder / "keys").mkdir()
@@ -129,10 +129,11 @@ def transcript() -> str:
         )
         token = service_token.sign(Path(name) / "service.key", "", claims)
         terminal.asks(f"login {token}")
+        terminal.asks("selftest")
         _receive(terminal, Path(name))
         terminal.asks("reboot")
         terminal.asks("logout")
-        seen = terminal.seen.replace(token, token[:24] + "...").replace(name + "/", "/desk/")
+        seen = terminal.seen.replace(token, token[:24] + "...").replace(name, "/desk")
     return seen.replace("\r\n", "\n").rpartition("\n")[0] + "\n"
 
 

@@ -21,8 +21,8 @@ remove() {
   rm -rf $opt /var/cache/endoedge /usr/share/doc/endoedge
   running && systemctl daemon-reload
   if [ "${1:-}" = --purge ]; then
-    rm -rf $etc /var/lib/endoedge /var/lib/private/endoedge-console /var/lib/endoedge-console /run/endoedge
-    for user in endoedge-console endoedge-uplink endoedge; do userdel $user 2>/dev/null || true; done
+    rm -rf $etc /var/lib/endoedge /var/lib/private/endoedge-console /var/lib/endoedge-console /run/endoedge /run/endoedge-*
+    for user in endoedge-selftest endoedge-console endoedge-uplink endoedge; do userdel $user 2>/dev/null || true; done
     groupdel endoedge 2>/dev/null || true
     echo "install: removed, with configuration and data"
   else
@@ -37,7 +37,7 @@ place() { # FILE TARGET: installs it and remembers it
 
 place_files() {
   local unit
-  for unit in systemd/*.service systemd/*.target; do place "$unit" "/usr/lib/systemd/system/${unit##*/}"; done
+  for unit in systemd/*.service systemd/*.target systemd/*.path; do place "$unit" "/usr/lib/systemd/system/${unit##*/}"; done
   place systemd/endoedge.sysusers.conf /usr/lib/sysusers.d/endoedge.conf
   place systemd/endoedge.tmpfiles.conf /usr/lib/tmpfiles.d/endoedge.conf
   place systemd/endoedge.rules /usr/lib/udev/rules.d/72-endoedge.rules
@@ -70,17 +70,18 @@ start() {
   udevadm control --reload 2>/dev/null && udevadm trigger --subsystem-match=video4linux --subsystem-match=tty || true
   systemctl daemon-reload
   systemctl enable --quiet endoedge.target
+  echo "install: starting (the first time, a phantom is rendered: a minute)"
   systemctl restart endoedge-uplink endoedge-core && systemctl start endoedge.target ||
     fail "it does not come up: systemctl status 'endoedge*'; endoedge check"
   systemctl status --no-pager --lines 0 'endoedge-*'
 }
 
-wheels="" extras=metrics
+wheels="" extras=metrics,console
 case "${1:-}" in remove) remove "${2:-}"; exit ;; esac
 while [ $# -gt 0 ]; do
   case "$1" in
     --wheels) wheels=$(realpath "$2"); shift 2 ;;
-    --extras) extras="metrics,$2"; shift 2 ;;
+    --extras) extras="metrics,console,$2"; shift 2 ;;
     *) fail "usage: tools/install.sh [--wheels DIR] [--extras LIST] | remove [--purge]" ;;
   esac
 done

@@ -24,6 +24,7 @@ from edge.config import PipelineConfig, SiteConfig  # noqa: E402
 from edge.decide.config import RulesConfig  # noqa: E402
 from edge.messages import Message  # noqa: E402
 from edge.procedure import Record  # noqa: E402
+from edge.status import CoreStatus  # noqa: E402
 from edge.types import Manifest  # noqa: E402
 from edge.uplink.config import UplinkConfig  # noqa: E402
 from edge.uplink.wire import Ack, State, Telemetry  # noqa: E402
@@ -34,6 +35,7 @@ PAYLOADS: dict[str, type[Any]] = {
     "telemetry": Telemetry,
     "ack": Ack,
     "procedure": Record,
+    "status": CoreStatus,
 }
 DRAFT = "http://json-schema.org/draft-07/schema#"
 FOLDER = ROOT / "docs" / "schemas"

@@ -3,17 +3,20 @@
 #   tools/setup.sh            what the box needs
 #   tools/setup.sh dev        and what the tests need (lint, types, training code)
 #   tools/setup.sh packages   the box's Debian/Ubuntu packages alone (for tools/install.sh)
+#   tools/setup.sh list       says which these are, and does nothing (for tools/sbom.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras=${1:-}
-case "$extras" in "" | dev | packages) ;; *) echo "usage: tools/setup.sh [dev | packages]" >&2; exit 2 ;; esac
+case "$extras" in "" | dev | packages | list) ;; *) echo "usage: tools/setup.sh [dev | packages | list]" >&2; exit 2 ;; esac
 
 packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav mosquitto openssl"
 # Tests of the display need an X server and its sink; a box without a display needs neither (docs/display.md).
-# lrzsz receives what the console sends.
-[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz"
+# lrzsz receives what the console sends. xfsprogs and fiu-utils are for disks that fail (tools/faults.sh).
+[ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz
+  xfsprogs fiu-utils"
+[ "$extras" = list ] && { printf '%s\n' $packages; exit 0; }
 missing=$(for package in $packages; do
   dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
 done)

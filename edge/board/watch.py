@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from edge import clock
 from edge.board import Board
 from edge.types import BoardReading
 
@@ -36,5 +37,5 @@ class Watch:
     def _run(self) -> None:
         while True:
             self._reading = self._board.read()
-            if self._stop.wait(self._every_s):
+            if clock.wait(self._stop, self._every_s):
                 return

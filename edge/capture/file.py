@@ -169,6 +169,7 @@ class FileSource:
 
     def _gap(self, state: SignalState, detail: str = "") -> Gap:
         self._state = state
+        detail = self._unnamed(detail)
         if detail:
             self._detail = detail
         return Gap(
@@ -178,6 +179,10 @@ class FileSource:
             detail=detail or self._detail,
             final=self._pipeline is None,
         )
+
+    def _unnamed(self, text: str) -> str:
+        """Without the file's name: a gap leaves the box, and people name recordings after patients."""
+        return text.replace(str(self._path), "the recording").replace(self._path.name, "the recording")
 
     def _finish(self, state: SignalState, detail: str) -> Gap:
         self._stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -32,6 +33,14 @@ class Feed(NamedTuple):
     properties: dict[str, dict[str, Any]]
     format: str = ""  # as `Reading.format` has it; "" where the driver does not say
     fps: float = 0.0
+
+
+def shown(address: str) -> str:
+    """A stream's address for messages: without its user, password and query, for cameras take keys in all of them."""
+    parts = urlsplit(address)
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # then what stands before may be a piece of a password
+        return f"{parts.scheme}://..."
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else address
 
 
 class Input(Protocol):

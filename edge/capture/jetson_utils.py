@@ -23,6 +23,7 @@ import numpy as np
 
 from edge.capture import field as fields
 from edge.capture.evidence import Look, S, Seen
+from edge.capture.inputs import shown
 from edge.capture.look import Looker
 from edge.capture.signal import Act, Signal
 from edge.errors import CaptureError
@@ -62,7 +63,7 @@ class JetsonUtilsSource:
     """See `types.RecordingSource`. Owner: one thread."""
 
     def __init__(self, package: Any, config: Config, size: tuple[int, int]) -> None:
-        self._package, self._config, self._size = package, config, size
+        self._package, self._config, self._size, self._name = package, config, size, shown(config.uri)
         self._signal, self._looker = Signal(FIRST_PICTURE_S), Looker(*size)
         self._camera: Any = None
         self._cut: Any = None  # the field's rectangle, of the picture's own scale
@@ -75,7 +76,7 @@ class JetsonUtilsSource:
         self.waited_ns = 0
 
     def describe(self) -> str:
-        return f"{self._config.uri}: field {fields.describe(self._field) if self._field else 'unknown'}"
+        return f"{self._name}: field {fields.describe(self._field) if self._field else 'unknown'}"
 
     def keep_stills(self, rate: float, seconds: float) -> Ring:  # noqa: ARG002
         raise CaptureError(
@@ -98,7 +99,7 @@ class JetsonUtilsSource:
             running = self._camera is not None
             verdict = self._signal.step(Seen(now_ns=now_ns, running=running, look=look, error=error))
             if verdict.changed:
-                log.info("%s: %s %s", self._config.uri, verdict.state.value, verdict.detail)
+                log.info("%s: %s %s", self._name, verdict.state.value, verdict.detail)
             if verdict.usable and image is not None and self._field is not None:
                 return self._lend(image, now_ns, self._field)
             self._repeated += look is Look.REPEATED
@@ -120,9 +121,7 @@ class JetsonUtilsSource:
 
     def _gap(self, state: SignalState, detail: str, now_ns: int) -> Gap:
         media_ns = max(self._last_ns, now_ns - S // 2) - self._origin_ns
-        return Gap(
-            captured_ns=now_ns, media_ns=media_ns, state=state, detail=detail and f"{self._config.uri}: {detail}"
-        )
+        return Gap(captured_ns=now_ns, media_ns=media_ns, state=state, detail=detail and f"{self._name}: {detail}")
 
     def _settle(self) -> None:
         """Before its memory is written again, or given back."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from edge.capture.inputs import Feed, LiveConfig, Stream
+from edge.capture.inputs import Feed, LiveConfig, Stream, shown
 from edge.capture.live import LiveSource
 from edge.errors import CaptureError
 from edge.types import HOST, Memory
@@ -29,7 +29,11 @@ class Config(LiveConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) -> LiveSource:
     """`size`: (width, height) of the frames. A server that is not there is a state."""
-    if urlsplit(config.url).password:
+    try:
+        password = urlsplit(config.url).password
+    except ValueError as exc:
+        raise CaptureError(f"capture.url: is no address: {exc}") from exc
+    if password:
         raise CaptureError("capture.url: has a password in it; name a file in capture.password_file instead")
     properties = {
         "location": config.url,
@@ -38,7 +42,9 @@ def open(config: Config, size: tuple[int, int], reads: Sequence[Memory] = HOST) 
         "user-pw": _password(config.password_file),
     }
     chain = f"rtspsrc name=source protocols={config.transport} ! application/x-rtp,media=video ! decodebin"
-    return LiveSource(Stream(config.url, Feed(chain, {"source": properties}), FIRST_PICTURE_S), config, size, reads)
+    return LiveSource(
+        Stream(shown(config.url), Feed(chain, {"source": properties}), FIRST_PICTURE_S), config, size, reads
+    )
 
 
 def _password(file: str) -> str:

@@ -12,9 +12,6 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.logging import RichHandler
-
 from edge import __version__, systemd
 from edge.errors import EdgeError
 
@@ -66,8 +63,16 @@ def _asked_for(argv: Sequence[str] | None) -> Sequence[str]:
 
 def _log_to_stderr(level: int) -> None:
     """Pretty on a terminal, with their fields in the journal, one plain line a record in a pipe."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False) if sys.stderr.isatty() else systemd.journal()
+    handler = _pretty() if sys.stderr.isatty() else systemd.journal()
     if handler is not None:
         logging.basicConfig(level=level, handlers=[handler], format="%(message)s", force=True)
     else:
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
+
+
+def _pretty() -> logging.Handler:
+    """Imported here, for a service has no terminal and no memory for one."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    return RichHandler(console=Console(stderr=True), show_path=False)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,96 +12,41 @@ from typing import Any
 import msgspec
 from ulid import ULID
 
-from edge import board, config, model, paths
+from edge import board, config, model
 from edge.board.watch import Watch
 from edge.capture.thinned import Thinned
 from edge.cli.governor import Governor
-from edge.config import PipelineConfig, SiteConfig
+from edge.cli.site import Site as Site
+from edge.cli.site import load_pipeline as load_pipeline
+from edge.cli.site import make_run_dir as make_run_dir
+from edge.cli.site import read_site
+from edge.config import PipelineConfig
 from edge.decide.config import RulesConfig
 from edge.decide.engine import Engine
 from edge.decide.ladder import Ladder
 from edge.decide.rules import Rules
-from edge.errors import ConfigError, EdgeError
+from edge.errors import EdgeError
 from edge.heads import Heads, open_all
 from edge.infer.engine_build import Building, Renewing
 from edge.outbox import Outbox
 from edge.timing import Stages
-from edge.types import HOST, Backend, Manifest, Memory, Model, Precision, RecordingSource, Struct
-from edge.uplink.config import UplinkConfig
+from edge.types import HOST, Backend, Manifest, Memory, Model, Precision, RecordingSource
 
 INFER_PATHS = ("cache_dir",)  # keys of [infer] that are relative to the site's file
-CREDENTIALS = "credentials"  # the folder beside the site's file whose files a unit gets from systemd
 CAPTURE_PATHS = ("path", "cache_dir", "password_file")  # keys of [capture] that are relative to the site's file
 
 
-class Site(Struct, frozen=True, kw_only=True):
-    """`endoedge.toml`, read and resolved. Paths are absolute."""
-
-    file: str
-    config: SiteConfig
-    uplink: UplinkConfig
-    pipeline: PipelineConfig
-    pipeline_file: str
-    rules: RulesConfig
-    models_dir: Path
-    outbox_path: Path
-    run_dir: Path
-
-    @property
-    def status_path(self) -> Path:
-        return self.run_dir / "status.json"
-
-    @property
-    def uplink_status_path(self) -> Path:
-        return self.run_dir / "uplink.json"
-
-    @property
-    def safe_path(self) -> Path:
-        """There while the core is not started because it broke again and again."""
-        return self.run_dir / "safe.json"
-
-    @property
-    def spool_path(self) -> Path:
-        """Where key frames and clips are kept."""
-        base = Path(self.file).resolve().parent
-        return base / self.config.record.path if self.config.record.path else self.outbox_path.parent / "spool"
-
-    @property
-    def bell_path(self) -> Path:
-        """The datagram socket that the core rings after a commit."""
-        return self.run_dir / "outbox.sock"
-
-
 def load_site(file: Path) -> Site:
-    """Raises ConfigError for either file."""
-    site = config.decode_toml(file, SiteConfig)
-    base = file.resolve().parent
-    pipelines = base / site.pipelines_dir if site.pipelines_dir else paths.data_dir("pipelines")
-    pipeline_file = pipelines / f"{site.pipeline}.toml"
-    if not pipeline_file.is_file():
-        known = ", ".join(sorted(path.stem for path in pipelines.glob("*.toml"))) or "none"
-        raise ConfigError(f"{file}: pipeline is {site.pipeline!r}, but {pipelines} has: {known}")
-    pipeline, rules = load_pipeline(pipeline_file)
-    uplink = config.decode(site.uplink, UplinkConfig, str(file), "uplink")
-    config.part("edge.infer", site.infer, "backend", str(file), "infer")
-    config.part("edge.capture", site.capture, "source", str(file), "capture")
-    return Site(
-        file=str(file),
-        config=site,
-        uplink=resolve_paths(uplink, base),
-        pipeline=pipeline,
-        pipeline_file=str(pipeline_file),
-        rules=rules,
-        models_dir=base / site.models_dir if site.models_dir else paths.data_dir("models"),
-        outbox_path=base / site.outbox.path,
-        run_dir=base / site.run_dir,
-    )
+    """And the tables that choose a source and a backend, read by those. Raises ConfigError for either file."""
+    site = read_site(file)
+    check_parts(site)
+    return site
 
 
-def load_pipeline(file: Path) -> tuple[PipelineConfig, RulesConfig]:
-    pipeline = config.decode_toml(file, PipelineConfig)
-    tables = {name: getattr(pipeline, name) for name in RulesConfig.__struct_fields__}
-    return pipeline, config.decode(tables, RulesConfig, str(file))
+def check_parts(site: Site) -> None:
+    """Raises ConfigError. What chooses a source brings in what that needs: GStreamer, arrays."""
+    config.part("edge.infer", site.config.infer, "backend", site.file, "infer")
+    config.part("edge.capture", site.config.capture, "source", site.file, "capture")
 
 
 def load_model(site: Site, precision: Precision | None = None) -> Model:
@@ -147,15 +91,33 @@ def fit_heads(pipeline: PipelineConfig, rules: RulesConfig, manifest: Manifest) 
     return heads
 
 
+def prepare_source(site: Site, progress: Callable[[int, int], None]) -> None:
+    """What a source has to make before it can be opened, if anything: a phantom. `progress(done, all)`."""
+    module, part = capture_part(site)
+    if hasattr(module, "prepare"):
+        module.prepare(part, progress)
+
+
 def open_source(site: Site, size: tuple[int, int]) -> RecordingSource:
+    module, part = capture_part(site)
+    source: RecordingSource = module.open(part, size, backend_reads(site))
+    return source
+
+
+def capture_part(site: Site) -> tuple[ModuleType, Any]:
+    """The configured source's module and its `Config`, with absolute paths."""
     base = Path(site.file).resolve().parent
     table = {
         key: str(base / value) if key in CAPTURE_PATHS and value else value
         for key, value in site.config.capture.items()
     }
-    module, part = config.part("edge.capture", table, "source", site.file, "capture")
-    source: RecordingSource = module.open(part, size, backend_reads(site))
-    return source
+    return config.part("edge.capture", table, "source", site.file, "capture")
+
+
+def recording_names(site: Site) -> set[str]:
+    """The names of the recording that is played: people name them after patients."""
+    name = site.config.capture.get("path", "")
+    return {name, str(Path(site.file).resolve().parent / name), Path(name).name} if name else set()
 
 
 def backend_reads(site: Site) -> tuple[Memory, ...]:
@@ -189,27 +151,3 @@ def _naming(file: str) -> Iterator[None]:
         yield
     except EdgeError as exc:
         raise type(exc)(f"{file}: {exc}") from exc
-
-
-def resolve_paths(uplink: UplinkConfig, base: Path) -> UplinkConfig:
-    """File names in `[uplink]` are relative to the site's file. What lies in `credentials/` beside it is root's alone:
-    systemd reads it for the uplink's unit (LoadCredential), and the uplink finds it where systemd says."""
-    loaded = os.environ.get("CREDENTIALS_DIRECTORY")
-
-    def absolute(name: str) -> str:
-        path = base / name
-        if loaded and path.parent == base / CREDENTIALS:
-            path = Path(loaded) / path.name
-        return str(path) if name else ""
-
-    tls = uplink.tls
-    if tls is not None:
-        tls = msgspec.structs.replace(tls, ca=absolute(tls.ca), cert=absolute(tls.cert), key=absolute(tls.key))
-    return msgspec.structs.replace(uplink, tls=tls, password_file=absolute(uplink.password_file))
-
-
-def make_run_dir(site: Site) -> None:
-    try:
-        site.run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigError(f"{site.file}: run_dir {site.run_dir} cannot be made: {exc.strerror}") from exc

@@ -95,7 +95,7 @@ def _box(site: _Site, file: Path, config_error: str, clock: Clock) -> Box:
         run_dir=base / site.run_dir,
         outbox=base / site.outbox.path,
         clock=clock,
-        check=(sys.executable, "-m", "edge.cli", "check", "--json", "-c", str(file)),
+        check=(sys.executable, "-m", "edge.cli", "check", "--deep", "--json", "-c", str(file)),
         config_error=config_error,
     )
 

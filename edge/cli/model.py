@@ -22,7 +22,7 @@ from rich.table import Table
 from edge import golden
 from edge.cli import agreement, assemble
 from edge.cli.agreement import Agreement
-from edge.cli.assemble import Site
+from edge.cli.site import Site
 from edge.errors import EdgeError, InferenceError, ModelError, UsageError
 from edge.infer import engine_build, inspector, onnx, tensorrt, trt_build
 from edge.infer.engine_build import Done, Failed, Happening, Step

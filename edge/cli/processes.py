@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from edge import clock
+from edge.cli.site import make_run_dir, read_site
 
 STOP_WITHIN_S = 10.0
 DRAIN_S = 3.0  # for the uplink to empty the outbox after the core has ended
@@ -44,14 +47,13 @@ def running(part: str, config: Path, log: Path | None = None) -> Iterator[subpro
         stop(process)
 
 
-def run_both(config: Path) -> int:
+def serve(options: argparse.Namespace, told: threading.Event) -> int:
     """Core and uplink until one of them ends or we are told to stop; the first bad exit code is ours."""
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+    config: Path = options.config
+    make_run_dir(read_site(config))
     children = {part: start(part, config) for part in ("uplink", "core")}
     try:
-        while not told.wait(0.1):
+        while not clock.wait(told, 0.1):
             if any(child.poll() is not None for child in children.values()):
                 break
         if children["core"].poll() is not None and children["uplink"].poll() is None:

@@ -28,8 +28,8 @@ from edge.decide.config import RulesConfig
 from edge.decide.rules import Rules
 from edge.errors import CaptureError
 from edge.infer import onnx
-from edge.ledger import Ledger
-from edge.messages import Alert, Event, Message
+from edge.ledger import InMemory, Ledger
+from edge.messages import Alert, Event
 from edge.phantom import read_truth
 from edge.timing import Stages
 from edge.types import Findings, Frame, Gap, Model, SignalState, SourceStats
@@ -122,20 +122,6 @@ class Recorder:
 
     def close(self) -> None:
         self._source.close()
-
-
-class InMemory:
-    """A store for events that nobody is to be told of. `events` keeps them in order."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def put(self, events: Sequence[Event]) -> list[Message]:
-        self.events += events
-        return []
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def analyse(

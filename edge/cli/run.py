@@ -5,41 +5,24 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import logging
-import os
+import importlib
 import signal
 import threading
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from edge import __version__, core, status
-from edge.capture.thinned import Thinned
-from edge.cli import assemble, processes, safe
-from edge.cli.assemble import Site
-from edge.cli.governor import Governor
-from edge.cli.pulse import CorePulse
-from edge.cli.renewal import Renewal
-from edge.cli.witnesses import Witnesses
-from edge.decide.engine import Engine
-from edge.decide.ladder import Ladder
-from edge.errors import CaptureError, OutboxError
-from edge.ledger import Ledger
-from edge.messages import Event, LandmarkReached, ProcedureStarted
-from edge.status import CoreStatus, Every, ModelStatus, StageStatus
-from edge.systemd import Notifier
-from edge.timing import Stages, settle
-from edge.types import Backend, Findings, Gap, Model, SignalState, Source
-from edge.uplink import service
-
 HELP = "run the service from its configuration"
-FPS_OVER_S = 1.0
 
-log = logging.getLogger(__name__)
+# Part → its file, imported when chosen: what a process does not do may not weigh on it. `serve(options, stop)` of each.
+PARTS = {
+    "core": "edge.cli.run_core",
+    "uplink": "edge.cli.run_uplink",
+    "all": "edge.cli.processes",
+    "safe": "edge.cli.safe",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("part", nargs="?", choices=["core", "uplink", "all", "safe"], default="all")
+    parser.add_argument("part", nargs="?", choices=list(PARTS), default="all")
     parser.add_argument("-c", "--config", type=Path, default=Path("/etc/endoedge/endoedge.toml"), metavar="FILE")
     parser.add_argument("--rest", type=float, default=120.0, metavar="SECONDS", help="how long `safe` lasts")
 
@@ -47,167 +30,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     faulthandler.enable()  # systemd's watchdog ends with SIGABRT what hangs: where it hung is then in the journal
     stop = threading.Event()
-    if options.part != "all":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-    if options.part == "safe":
-        return safe.run(options.config, options.rest, stop)
-    site = assemble.load_site(options.config)
-    assemble.make_run_dir(site)
-    if options.part == "all":
-        return processes.run_both(options.config)
-    if options.part == "uplink":
-        return run_uplink(site, stop)
-    with safe.last_words(site.run_dir):
-        return run_core(site, stop)
-
-
-def run_uplink(site: Site, stop: threading.Event) -> int:
-    service.run(
-        site.uplink,
-        site.config.device,
-        site.outbox_path,
-        status_path=site.uplink_status_path,
-        notify_socket=site.bell_path,
-        stop=stop,
-        telemetry_path=site.status_path,
-        safe_path=site.safe_path,
-    )
-    return 0
-
-
-def run_core(site: Site, stop: threading.Event, root: Path = Path("/")) -> int:
-    """The eyes. 0 when the source ended or somebody asked to stop; 1 when it broke (after committing everything).
-
-    `root`: where the board's own files are.
-    """
-    loaded = assemble.load_model(site)
-    backend = assemble.open_backend(site, loaded)  # before the pipeline plays: making a session holds the GIL
-    heads = assemble.open_heads(site, loaded)
-    ledger = Ledger(lambda: assemble.open_outbox(site))
-    source = Thinned(assemble.open_source(site, loaded.size))
-    ladder, engine = Ladder(), Engine()
-    rules = assemble.open_rules(site, ladder, engine)
-    witnesses = Witnesses(site, source, rules)
-    stages = Stages(core.STAGES)
-    governor = assemble.open_governor(site, ladder, heads, source, stages, root)
-    renewing = assemble.renewed(site, loaded, backend)  # the last to start: what fails to open leaves no build behind
-    renewal = Renewal(renewing, engine) if renewing else None
-    backend = renewing or backend
-    pulse = CorePulse(ledger, Notifier(), lambda words: safe.keep_words(site.run_dir, words))
-    reporter = Reporter(site, loaded, backend, source, ledger, stages, witnesses, governor, renewal, pulse)
-    settle()
-    try:
-        last = core.run(source, backend, heads, rules, ledger, stages, reporter, stop.is_set)
-        all_safe = ledger.flush()
-        reporter.write(last, finished=all_safe)
-    finally:
-        pulse.close()
-        governor.close()
-        witnesses.close()
-        source.close()
-        backend.close()
-        ledger.close()
-    if not all_safe:
-        raise OutboxError(f"{ledger.waiting} events could not be committed: {ledger.fault}")
-    if isinstance(last, Gap) and last.final and last.state is SignalState.FAILED:
-        raise CaptureError(last.detail)
-    return 0
-
-
-class Reporter:
-    """Writes the status file once a second. Called by the core loop, in its thread."""
-
-    def __init__(
-        self,
-        site: Site,
-        loaded: Model,
-        backend: Backend,
-        source: Source,
-        ledger: Ledger,
-        stages: Stages,
-        witnesses: Witnesses | None = None,
-        governor: Governor | None = None,
-        renewal: Renewal | None = None,
-        pulse: CorePulse | None = None,
-    ) -> None:
-        self._pulse = pulse
-        self._site, self._source, self._ledger, self._stages = site, source, ledger, stages
-        self._witnesses, self._backend, self._governor, self._renewal = witnesses, backend, governor, renewal
-        manifest = loaded.manifest
-        self._model = ModelStatus(
-            name=manifest.name,
-            version=manifest.version,
-            precision=loaded.precision,
-            sha256=loaded.sha256,
-            backend=backend.name,
-        )
-        self._landmarks: list[str] = []
-        self._started = time.monotonic()
-        self._every = Every()
-        self._fps_frames, self._fps_since, self._fps = 0, self._started, 0.0
-
-    def __call__(self, moment: Gap | Findings, events: Sequence[Event]) -> None:
-        for event in events:
-            if isinstance(event, ProcedureStarted):
-                self._landmarks = []
-            elif isinstance(event, LandmarkReached):
-                self._landmarks.append(event.kind)
-        if self._governor is not None:
-            self._governor.hear(events)
-        if self._renewal is not None:
-            self._renewal.hear(events)
-        if self._witnesses is not None:
-            self._witnesses.hear(moment, events)
-        if self._every.due():
-            self.write(moment)
-        if self._pulse is not None:
-            self._pulse.hear(moment)
-
-    def write(self, moment: Gap | Findings | None, finished: bool = False) -> None:
-        """A status that cannot be written is worth a line in the log, not a stop of the eyes."""
-        try:
-            status.write(self._site.status_path, self._status(moment, finished))
-        except OSError as exc:
-            log.warning("%s: cannot be written: %s", self._site.status_path, exc.strerror)
-
-    def _status(self, moment: Gap | Findings | None, finished: bool) -> CoreStatus:
-        gap = moment if isinstance(moment, Gap) else None
-        findings = moment if isinstance(moment, Findings) else None
-        source = self._source.stats()
-        now = time.monotonic()
-        if now - self._fps_since >= FPS_OVER_S:
-            self._fps = (source.frames - self._fps_frames) / (now - self._fps_since)
-            self._fps_frames, self._fps_since = source.frames, now
-        return CoreStatus(
-            device=self._site.config.device,
-            version=__version__,
-            pid=os.getpid(),
-            pipeline=self._site.pipeline.name,
-            model=self._model,
-            state=gap.state if gap else SignalState.LIVE if moment else SignalState.STARTING,
-            detail=gap.detail if gap else "",
-            view=findings.quality.view.value if findings and findings.quality else "",
-            detections=len(findings.detections) if findings else 0,
-            best_score=round(max((found.score for found in findings.detections), default=0.0), 3) if findings else 0.0,
-            classes={said.head: said.label for said in findings.classifications} if findings else {},
-            landmarks=self._landmarks,
-            updated_ns=time.monotonic_ns(),
-            uptime_s=round(now - self._started, 3),
-            fps=round(self._fps, 2),
-            source=source,
-            copies=status.copies(source, self._backend),
-            stages={name: self._stage(name) for name in self._stages.names},
-            events=self._ledger.events,
-            alerts=self._ledger.alerts,
-            waiting=self._ledger.waiting,
-            fault=self._ledger.fault,
-            spool=self._witnesses.spool if self._witnesses else None,
-            effort=self._governor.effort if self._governor else "full",
-            board=self._governor.board if self._governor else None,
-            finished=finished,
-        )
-
-    def _stage(self, name: str) -> StageStatus:
-        p50, p99 = self._stages.percentiles_ms(name)
-        return StageStatus(p50_ms=p50, p99_ms=p99)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return int(importlib.import_module(PARTS[options.part]).serve(options, stop))

@@ -7,16 +7,17 @@ and the core is started again when its rest is over. It has neither camera nor m
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from edge import status
-from edge.cli import assemble
+from edge import clock, status
+from edge.cli.site import read_site
 from edge.errors import ConfigError
 from edge.status import EVERY_NS, SafeStatus
 from edge.systemd import Notifier
@@ -39,19 +40,26 @@ ENDS = {
 
 
 @contextlib.contextmanager
-def last_words(run_dir: Path) -> Iterator[None]:
-    """What the core breaks with is kept for the safe state to say."""
+def last_words(run_dir: Path, unsaid: Collection[str] = ()) -> Iterator[None]:
+    """What the core breaks with is kept for the safe state to say, and so leaves the box: `unsaid` is left out."""
     (run_dir / WORDS).unlink(missing_ok=True)
     try:
         yield
     except Exception as exc:
-        keep_words(run_dir, str(exc) or type(exc).__name__)
+        words = str(exc) or type(exc).__name__
+        for name in sorted(unsaid, key=len, reverse=True):
+            words = words.replace(name, "...")
+        keep_words(run_dir, words)
         raise
 
 
 def keep_words(run_dir: Path, words: str) -> None:
     with contextlib.suppress(OSError):
         (run_dir / WORDS).write_text(words, encoding="utf-8")
+
+
+def serve(options: argparse.Namespace, stop: threading.Event) -> int:
+    return run(options.config, options.rest, stop)
 
 
 def run(file: Path, rest_s: float, stop: threading.Event) -> int:
@@ -67,7 +75,7 @@ def run(file: Path, rest_s: float, stop: threading.Event) -> int:
         while (now_ns := time.monotonic_ns()) < until_ns and not stop.is_set():
             status.write(path, SafeStatus(reason=reason, since_ns=since_ns, until_ns=until_ns, updated_ns=now_ns))
             notifier.say("READY=1", "WATCHDOG=1", f"STATUS={reason}; tried again in {(until_ns - now_ns) / 1e9:.0f} s")
-            stop.wait(min(EVERY_NS, until_ns - now_ns) / 1e9)
+            clock.wait(stop, min(EVERY_NS, until_ns - now_ns) / 1e9)
     finally:
         path.unlink(missing_ok=True)
         notifier.close()
@@ -84,10 +92,19 @@ def why(run_dir: Path) -> str:
     return ": ".join(filter(None, (said, words))) or "it ended again and again"
 
 
+def bad_end(run_dir: Path, after_ns: int) -> str:
+    """How the core's last run ended, when that was not as it should and later than `after_ns` (a file's time); "" for a
+    good end, or none."""
+    end = _text(run_dir / END).split()
+    if not end or end[0] == "success" or (run_dir / END).stat().st_mtime_ns <= after_ns:
+        return ""
+    return why(run_dir)
+
+
 def _run_dir(file: Path) -> tuple[Path, str]:
     """And what is wrong with the configuration."""
     try:
-        return assemble.load_site(file).run_dir, ""
+        return read_site(file).run_dir, ""
     except ConfigError as exc:
         return Path(os.environ.get("RUNTIME_DIRECTORY", "/run/endoedge")), str(exc)
 

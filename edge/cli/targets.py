@@ -15,21 +15,13 @@ from typing import NamedTuple
 from edge import board
 from edge.capture import gst
 from edge.config import SiteConfig
+from edge.console.report import Row
 from edge.errors import CaptureError
 from edge.memory import mapper
 from edge.types import BoardReading
 
 JETSON, X86, CPU = "jetson-orin", "x86-cuda", "cpu"
 NVIDIA, DISPLAY = "0x10de", "0x03"  # PCI: vendor, and how the class of a graphics adapter begins
-
-
-class Row(NamedTuple):
-    """One line of `endoedge check`."""
-
-    what: str
-    good: bool
-    found: str  # what there is, or what is wrong
-    mend: str = ""
 
 
 class Need(NamedTuple):
@@ -119,6 +111,10 @@ def rows(site: SiteConfig, probe: Probe | None = None) -> list[Row]:
     if here in TARGETS:
         told += _lacks(here, asked == here, _generation(reading), probe)
     return [*told, _board(reading)]
+
+
+def is_jetson(root: Path = Path("/")) -> bool:
+    return board.open(root).read().kind == "jetson"
 
 
 def target_of(root: Path, reading: BoardReading) -> str:

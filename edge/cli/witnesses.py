@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.capture import gst
-from edge.cli.assemble import Site
+from edge.cli.site import Site
 from edge.decide.rules import Rules
 from edge.display import wire
 from edge.display.teller import Teller

@@ -67,6 +67,7 @@ class Audit:
         self._path = Path()
         self._file = -1
         self._size = self._unlisted = self._open_notes = 0
+        self._torn = False  # a line that failed lies in the file behind `_size`
         self._minute_ns = clock.now_ns()
 
     @property
@@ -115,7 +116,11 @@ class Audit:
             self._head = self._find_head()
         self._path = newest[0] if newest else self._name(self._head.seq + 1)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        self._size = os.fstat(self._file).st_size
+        good, self._size = self._size, os.fstat(self._file).st_size
+        if self._torn and self._size > good:
+            self._size = good
+            os.ftruncate(self._file, good)
+        self._torn = False
         sync_folder(self.folder)
 
     def _find_head(self) -> Head:
@@ -153,8 +158,10 @@ class Audit:
                 raise OSError(28, "no space left for a whole line")
             os.fsync(self._file)
         except OSError:
+            self._torn = True
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
+                self._torn = False
             raise
         self._size += len(line) + 1
         self._head, self._unlisted = Head(entry.seq, _digest(line)), 0

@@ -16,11 +16,15 @@ import msgspec
 
 from edge import __version__
 from edge.console.clock import Clock
+from edge.console.orders import Orders
 
 STALE_S, SAFE_STALE_S = 5.0, 10.0  # a status is written once a second
 _FILE_MOST = 1 << 20
 _LOCK_WAIT_S = 0.05  # `status` should not wait for a writer
-_UNITS = ("endoedge-core", "endoedge-uplink", "endoedge-update", "endoedge-console")
+_UNITS = "endoedge-*"  # consoles and orders have the name of a port or unit after an @
+
+
+_WAITING = "SELECT count(*), (SELECT committed_at FROM outbox ORDER BY seq LIMIT 1) FROM outbox"
 
 
 class StageView(msgspec.Struct, frozen=True):
@@ -71,6 +75,20 @@ class SafeView(msgspec.Struct, frozen=True):
     updated_ns: int = 0
 
 
+class DiskView(msgspec.Struct, frozen=True):
+    free_mib: int = 0
+    size_mib: int = 0
+
+
+class TroubleView(msgspec.Struct, frozen=True):
+    """Of `edge.history.Trouble`."""
+
+    where: str = "?"
+    what: str = "?"
+    since_ns: int = 0
+    until_ns: int = 0  # 0: it lasts
+
+
 class CoreView(msgspec.Struct, frozen=True):
     """Of `edge.status.CoreStatus`, what the console shows."""
 
@@ -95,6 +113,9 @@ class CoreView(msgspec.Struct, frozen=True):
     spool: SpoolView | None = None
     effort: str = "?"
     board: BoardView | None = None
+    pipeline_sha256: str = "?"
+    disk: DiskView | None = None
+    troubles: list[TroubleView] = msgspec.field(default_factory=list)
 
 
 class UplinkView(msgspec.Struct, frozen=True):
@@ -102,7 +123,7 @@ class UplinkView(msgspec.Struct, frozen=True):
 
     broker: str = "?"
     pid: int = 0
-    updated_at: str = "?"
+    updated_ns: int = 0
     connected: bool = False
     last_error: str = ""
     waiting: dict[str, str] = msgspec.field(default_factory=dict)
@@ -110,10 +131,12 @@ class UplinkView(msgspec.Struct, frozen=True):
     oldest_age_s: float = 0.0
     delivered: int = 0
     refused: int = 0
+    troubles: list[TroubleView] = msgspec.field(default_factory=list)
+    metrics_push: str = ""
 
 
 class Queue(NamedTuple):
-    """The outbox: messages that wait, and when the oldest was committed."""
+    """The outbox: messages that wait, and when the oldest was committed, by the wall clock of then."""
 
     depth: int
     oldest: str
@@ -132,16 +155,15 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     root: Path = Path("/")  # of /proc and /sys
     journalctl: Sequence[str] = ("journalctl",)
-    systemctl: Sequence[str] = ("systemctl", "--no-ask-password")
+    orders: Orders = Orders()
     ip: Sequence[str] = ("ip",)
-    check: Sequence[str] = ()  # the self-test's command
+    check: Sequence[str] = ()  # the self-test's command, where there is no unit for it
     config_error: str = ""  # why the site's file was not understood
 
     @property
     def journal_command(self) -> list[str]:
         """Our units' lines, as JSON; what to append: `-n`, a number."""
-        units = [word for unit in _UNITS for word in ("-u", unit)]
-        return [*self.journalctl, "--no-pager", "--quiet", "-o", "json", *units]
+        return [*self.journalctl, "--no-pager", "--quiet", "-o", "json", "-u", _UNITS]
 
     def core(self) -> CoreView | str:
         """Or why there is none, in one line."""
@@ -160,11 +182,8 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     def uplink(self) -> UplinkView | str:
         return _view(self.run_dir / "uplink.json", UplinkView)
 
-    def uplink_age_s(self) -> float:
-        """By the file's own date, which the same clock gave it; infinite when it is gone."""
-        with contextlib.suppress(OSError):
-            return self.clock.wall().at_s - (self.run_dir / "uplink.json").stat().st_mtime
-        return float("inf")
+    def uplink_age_s(self, uplink: UplinkView) -> float:
+        return (self.clock.now_ns() - uplink.updated_ns) / 1e9
 
     def queue(self) -> Queue | str:
         if not self.outbox.exists():
@@ -174,7 +193,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
         address = f"{self.outbox.as_uri()}?mode=ro{'&immutable=1' if closed else ''}"
         try:
             with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_LOCK_WAIT_S)) as db:
-                depth, oldest = db.execute("SELECT count(*), min(committed_at) FROM outbox").fetchone()
+                depth, oldest = db.execute(_WAITING).fetchone()
         except sqlite3.Error as exc:
             return f"{self.outbox}: {exc}"
         return Queue(int(depth), oldest or "")

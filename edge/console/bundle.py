@@ -34,7 +34,7 @@ class Bundle(NamedTuple):
 
 def make(box: Box, journal: Sequence[str], warnings: Sequence[str], faults: Sequence[str], audit: bytes) -> Bundle:
     """`journal`, and of it the `warnings` (and worse), as lines; `faults` are those of now."""
-    configuration, secrets = _configuration(box)
+    configuration, secrets = site(box)
     trees = {
         "versions.json": _versions(box),
         "configuration.json": configuration,
@@ -54,15 +54,16 @@ def make(box: Box, journal: Sequence[str], warnings: Sequence[str], faults: Sequ
     return Bundle(f"{stem}.tar.gz", packed, hashlib.sha256(packed).hexdigest())
 
 
-def _configuration(box: Box) -> tuple[dict[str, Any] | str, set[str]]:
-    """The site's file as tables, and its secrets. One that is no TOML is not packed: nobody can say what of it is one;
-    what looks like one is looked for everywhere else all the same."""
+def site(box: Box) -> tuple[dict[str, Any] | str, set[str]]:
+    """The site's file as tables, and what of it may be said nowhere: secrets, and a recording's name. A file that is no
+    TOML is not packed: nobody can say what of it is a secret; what looks like one is looked for all the same."""
     base = box.config_file.parent
     try:
         table = read_toml(box.config_file)
     except ConfigError as exc:
-        return f"not included: {exc}", redact.secrets_of(redact.settings_in(box.config_text()), base)
-    return table, redact.secrets_of(table, base)
+        said = redact.settings_in(box.config_text())
+        return f"not included: {exc}", redact.secrets_of(said, base) | redact.recordings_of(said, base)
+    return table, redact.secrets_of(table, base) | redact.recordings_of(table, base)
 
 
 def _versions(box: Box) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What may not leave the box, taken out of what may. Used by the support bundle; pure but for `secrets_of`.
+"""What may not leave the box, taken out of what may: bundle, log, self-test. Pure but for `secrets_of`.
 
 Two nets, because either alone has holes: whatever stands under a key that says it is a secret, and every secret that
 the configuration (or a file it names) holds, wherever else it turns up.
@@ -20,6 +20,7 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"://[^/\s@]+@")
+_IN_QUERY = re.compile(r"""(://[^\s"'?]*\?)[^\s"']+""")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _SERVICE_TOKEN = re.compile(r"\bEET1\.[\w.-]+")
 _SETTING = re.compile(r"""([\w-]+)["']?\s*[:=]\s*(["']?)([^"'\s]+)\2""")
@@ -60,6 +61,17 @@ def secrets_of(value: Any, base: Path, key: str = "") -> set[str]:
     return {one for one in found if len(one) >= _SHORTEST}
 
 
+def recordings_of(table: Mapping[str, Any], base: Path) -> set[str]:
+    """The names of the recording that is played instead of a tower's picture: people name them after patients. `table`:
+    the site's file, or its `settings_in`."""
+    capture = table.get("capture", table)
+    if not isinstance(capture, Mapping):
+        return set()
+    named = [value for key, value in capture.items() if key.split()[-1:] == ["path"] and isinstance(value, str)]
+    found = {name for value in named for name in (value, str(base / value), Path(value).name)}
+    return {name for name in found if len(name) >= _SHORTEST}
+
+
 def scrubbed(text: str, secrets: set[str]) -> str:
     """`text` without those secrets, and without whatever looks like one."""
     text = _PEM.sub(REMOVED, text)
@@ -67,6 +79,7 @@ def scrubbed(text: str, secrets: set[str]) -> str:
         text = text.replace(secret, REMOVED)
     text = _SERVICE_TOKEN.sub(REMOVED, text)
     text = _IN_URL.sub(f"://{REMOVED}@", text)
+    text = _IN_QUERY.sub(rf"\1{REMOVED}", text)
     return _SAID.sub(rf"\1{REMOVED}", text)
 
 

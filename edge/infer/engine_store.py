@@ -18,14 +18,14 @@ import re
 import shutil
 import struct
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from edge.durable import write_atomically
+from edge import clock
+from edge.durable import BEGUN, abandoned, write_atomically
 from edge.errors import InferenceError
 from edge.types import Precision, Struct
 
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 MAGIC = 0x74727466  # first u32 of a plan; its TensorRT is at bytes 24 to 27: major, minor, patch, build
 HEADER_BYTES = 28
 CHOICE = "precision.json"
-BEGUN_FOR_S = 3600  # a file that is written for so long is nobody's any more
 LEAST_FREE = 64 * 2**20  # bytes that must be left beside an engine: the outbox may share the disk
 
 
@@ -113,7 +112,7 @@ class EngineStore:
                 faults.append(f"{path.name} {fault}")
                 continue
             with contextlib.suppress(OSError):  # a read-only folder serves as well
-                os.utime(path)
+                self._is_newest(path)
             if sidecar.key != key:
                 log.warning(
                     "engine of power mode %s is used at %s: build one with `endoedge model build`",
@@ -158,6 +157,8 @@ class EngineStore:
         with self._writing():
             write_atomically(self.folder / sidecar.plan, plan)
             write_atomically(self._sidecar_path(key), msgspec.json.format(msgspec.json.encode(sidecar)))
+            for path in (self.folder / sidecar.plan, self._sidecar_path(key)):
+                self._is_newest(path)
         self._remove_strays()
         return sidecar
 
@@ -195,7 +196,12 @@ class EngineStore:
 
     def _sidecars(self, faults: list[str]) -> Iterator[Sidecar]:
         """Newest first; unreadable ones are left out and told of."""
-        for path in sorted(self.folder.glob("*.json"), key=_mtime, reverse=True):
+        try:
+            found = sorted(self.folder.glob("*.json"), key=_date_ns, reverse=True)
+        except OSError as exc:
+            faults.append(f"the folder cannot be read: {exc.strerror}")
+            return
+        for path in found:
             if path.name == CHOICE:
                 continue
             try:
@@ -209,7 +215,7 @@ class EngineStore:
         """Engines go, longest unused first, until `size` more bytes are within the limit. The key's own stays."""
         mine = self._sidecar_path(keep.key)
         found = [s for s in self._sidecars([]) if self._sidecar_path(s.key) != mine]
-        found.sort(key=lambda s: _mtime(self.folder / s.plan))
+        found.sort(key=lambda s: _date_ns(self.folder / s.plan))
         total = sum(s.size for s in found) + size
         for oldest in found:
             if total <= self._limit:
@@ -221,13 +227,20 @@ class EngineStore:
             total -= oldest.size
 
     def _remove_strays(self) -> None:
-        """Plans that no sidecar names, and what a killed build had begun to write."""
-        named = {sidecar.plan for sidecar in self._sidecars([])}
-        begun = [path for path in self.folder.glob(".new-*") if time.time() - _mtime(path) > BEGUN_FOR_S]
-        for path in [*self.folder.glob("*.plan"), *begun]:
-            if path.name not in named:
-                with contextlib.suppress(OSError):  # the next one tries again
-                    path.unlink()
+        """Plans that no sidecar names, and what a killed build had begun to write. None while a sidecar cannot be
+        read: it may be the one that names a plan."""
+        faults: list[str] = []
+        named = {sidecar.plan for sidecar in self._sidecars(faults)}
+        with contextlib.suppress(OSError):  # the next one tries again
+            plans = [] if faults else [path for path in self.folder.glob("*.plan") if path.name not in named]
+            begun = list(filter(abandoned, self.folder.glob(f"{BEGUN}*")))
+            for path in plans + begun:
+                path.unlink(missing_ok=True)
+
+    def _is_newest(self, path: Path) -> None:
+        """From now on, and also on a box whose clock was set back. Raises OSError."""
+        date_ns = clock.date_after(max(map(_date_ns, self.folder.iterdir()), default=0))
+        os.utime(path, ns=(date_ns, date_ns))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -260,11 +273,11 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
 
 
-def _mtime(path: Path) -> float:
+def _date_ns(path: Path) -> int:
     try:
-        return path.stat().st_mtime
+        return path.stat().st_mtime_ns
     except OSError:
-        return 0.0
+        return 0
 
 
 def _mib(size: int) -> str:

@@ -3,8 +3,8 @@
     SPOOL/PROCEDURE/NAME.jpg   NAME.mkv   and NAME.json, which says what they show and is written last
 
 What is there is whole: a file gets its name after it was flushed. Over `max_bytes` the oldest go first, a NAME at a
-time. A full disk or a read-only one is a state: it is said, what cannot be written is dropped and counted, and the next
-one is tried.
+time; by their dates, which never go back, however the clock is set. A full disk or a read-only one is a state: it is
+said, what cannot be written is dropped and counted, and the next one is tried.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from edge import clock
 from edge.durable import sync_folder
 from edge.errors import EdgeError
 from edge.types import Struct
@@ -57,7 +58,8 @@ class Spool:
         self._path, self._max_bytes = path, max_bytes
         self._jobs: queue.Queue[Job | None] = queue.Queue(WAITING_MOST)
         self._saved = self._dropped = self._removed = self._bytes = 0
-        self._fault = ""
+        self._counted = False
+        self._fault, self._newest_ns = "", 0
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -84,11 +86,15 @@ class Spool:
     # ---------------------------------------------------------------------------------- its own thread
 
     def _run(self) -> None:
-        self._bytes = self._tidy()
+        with contextlib.suppress(OSError):  # said at the first job
+            self._tidy()
         while (job := self._jobs.get()) is not None:
             try:
+                if not self._counted:
+                    self._tidy()
                 self._write(job)
             except (OSError, EdgeError) as exc:
+                self._counted = False  # nobody knows how far it came
                 self._dropped += 1
                 reason = exc.strerror if isinstance(exc, OSError) else str(exc)
                 if not self._fault:
@@ -98,22 +104,26 @@ class Spool:
                 self._saved += 1
                 self._fault = ""
 
-    def _tidy(self) -> int:
-        """Remove what a power cut left half written; bytes that are there."""
+    def _tidy(self) -> None:
+        """Remove what a power cut or a fault left half written, and count the bytes that are there."""
         for left in self._path.glob(f"*/*{FRESH}"):
             with contextlib.suppress(OSError):
                 left.unlink()
-        return sum(_size(file) for file in self._path.glob("*/*"))
+        files = list(self._path.glob("*/*"))
+        self._newest_ns = max([self._newest_ns, *map(_date_ns, files)])
+        self._bytes = sum(map(_size, files))
+        self._counted = True
 
     def _write(self, job: Job) -> None:
         folder = self._path / job.folder
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
+        self._newest_ns = clock.date_after(self._newest_ns)
         try:
             for suffix, content in job.files.items():
                 fresh = folder / f"{job.name}{suffix}{FRESH}"
                 written.append(fresh)
-                _write_file(fresh, content)
+                _write_file(fresh, content, self._newest_ns)
             self._make_room(sum(_size(fresh) for fresh in written), spare=(job.folder, job.name))
             for fresh in written:
                 final = fresh.with_name(fresh.name.removesuffix(FRESH))
@@ -121,7 +131,8 @@ class Spool:
                 fresh.replace(final)
         finally:
             for fresh in written:
-                fresh.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # `_tidy` comes again
+                    fresh.unlink(missing_ok=True)
         sync_folder(folder)
 
     def _make_room(self, needed: int, spare: tuple[str, str]) -> None:
@@ -134,7 +145,7 @@ class Spool:
             if not file.name.endswith(FRESH):
                 groups.setdefault((file.parent.name, file.stem), []).append(file)
         groups.pop(spare, None)
-        oldest_first = sorted(groups.values(), key=lambda files: min(_age(file) for file in files))
+        oldest_first = sorted(groups.values(), key=lambda files: min(_date_ns(file) for file in files))
         for files in oldest_first:
             if self._bytes + needed <= self._max_bytes:
                 return
@@ -146,11 +157,12 @@ class Spool:
             self._removed += 1
 
 
-def _write_file(path: Path, content: bytes | Write) -> None:
+def _write_file(path: Path, content: bytes | Write, date_ns: int) -> None:
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         content(path)
+    os.utime(path, ns=(date_ns, date_ns))
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -162,7 +174,7 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _age(file: Path) -> int:
+def _date_ns(file: Path) -> int:
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -19,11 +19,20 @@ class Tls(Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class PushConfig(Struct, frozen=True, kw_only=True):
+    """`[uplink.metrics.push]`: the same figures, sent to a Pushgateway or what speaks its protocol. `https` trusts and
+    shows the certificates of `[uplink.tls]`, where that is."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9_.:\[\]-]{1,253}(/[A-Za-z0-9_./-]*)?$")]
+    every_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30.0
+
+
 class MetricsConfig(Struct, frozen=True, kw_only=True):
     """`[uplink.metrics]`: figures for Prometheus at http://ADDRESS:PORT/metrics, for anybody who can reach it."""
 
     address: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9108  # 0: any that is free
+    push: PushConfig | None = None
 
 
 class UplinkConfig(Struct, frozen=True, kw_only=True):

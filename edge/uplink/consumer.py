@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from edge import clock
 from edge.errors import UplinkError
 from edge.messages import Message
 from edge.uplink import credentials
@@ -64,7 +65,7 @@ class Consumer:
                 self._receive(connection, stop, ready, backoff)
             except LinkDownError as exc:
                 log.warning("%s", exc)
-                stop.wait(backoff.next(slowly=exc.fault.permanent))
+                clock.wait(stop, backoff.next(slowly=exc.fault.permanent))
             finally:
                 ready.clear()
                 connection.close()
@@ -118,7 +119,7 @@ def listening(consumer: Consumer, within_s: float = 10.0) -> Iterator[Consumer]:
     thread = threading.Thread(target=consumer.run, args=(stop, ready), name="consumer")
     thread.start()
     try:
-        if not ready.wait(within_s):
+        if not clock.wait(ready, within_s):
             raise UplinkError(f"consumer: not subscribed within {within_s:.0f} s")
         yield consumer
     finally:

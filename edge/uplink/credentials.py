@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from edge.errors import UplinkError
 from edge.uplink.config import Tls, UplinkConfig
@@ -39,6 +40,11 @@ def load(config: UplinkConfig) -> Credentials:
         raise UplinkError(
             f"uplink.host {config.host!r} is another machine: give [uplink.tls] ca (and cert, key), "
             "or set allow_plaintext = true on a network that only you can reach"
+        )
+    push = urlsplit(config.metrics.push.url if config.metrics and config.metrics.push else "")
+    if push.scheme == "http" and push.hostname not in _LOOPBACK and not config.allow_plaintext:
+        raise UplinkError(
+            f"uplink.metrics.push.url names another machine, {push.hostname}: use https, or set uplink.allow_plaintext"
         )
     if config.password_file and not config.username:
         raise UplinkError("uplink.password_file needs uplink.username beside it")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from collections.abc import Sequence
@@ -66,6 +67,9 @@ _TLS_WORDS: tuple[tuple[str, str], ...] = (
 )
 
 
+_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+
+
 class Broker(Struct, frozen=True, kw_only=True):
     """The names a fault line needs."""
 
@@ -108,6 +112,8 @@ class Broker(Struct, frozen=True, kw_only=True):
             return self.fault("no answer: is it reachable from this network?")
         if isinstance(exc, ConnectionResetError):
             return self.fault("it hung up during the TLS handshake: does uplink.port speak TLS?")
+        if isinstance(exc, OSError) and exc.errno in _NO_WAY:
+            return self.fault("there is no way there: is the network cable in, is the network set up?")
         return self.fault(str(exc))
 
     def ended(self, errors: Sequence[str], *, accepted: bool) -> Fault:

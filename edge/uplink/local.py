@@ -8,7 +8,6 @@ import logging
 import select
 import socket
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 
 from edge.errors import UplinkError
@@ -66,7 +65,3 @@ def replace(path: Path, content: bytes) -> None:
     new = path.with_name(path.name + ".new")
     new.write_bytes(content)
     new.replace(path)
-
-
-def now_rfc3339() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

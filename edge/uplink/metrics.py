@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -23,7 +23,6 @@ from edge.uplink.config import MetricsConfig
 from edge.uplink.wire import UplinkStatus
 
 CORE_FRESH_NS = 5_000_000_000
-SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd's, once it has set the clock in this boot
 
 
 class Seen(NamedTuple):
@@ -32,7 +31,6 @@ class Seen(NamedTuple):
     uplink: UplinkStatus
     core: CoreStatus | None  # None: there is none, or it has said nothing for a while
     disk_free: int  # bytes, where the outbox lies; -1 when that cannot be told
-    clock_trusted: bool
 
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]
@@ -88,6 +86,7 @@ def _stages(core: CoreStatus) -> Samples:
 
 def _faults(seen: Seen) -> Samples:
     yield ("uplink",), bool(seen.uplink.last_error)
+    yield ("metrics_push",), bool(seen.uplink.metrics_push)
     if seen.core is not None:
         yield ("outbox",), bool(seen.core.fault)
         yield ("board",), bool(seen.core.board and seen.core.board.problems)
@@ -181,9 +180,16 @@ METRICS = (
     ),
     Metric(
         "endoedge_clock_trusted",
-        "Whether systemd-timesyncd has set the clock since the machine started.",
-        _one(lambda s: s.clock_trusted),
+        "Whether a time server or another reference stands behind the wall clock.",
+        _one(lambda s: s.uplink.clock.trusted),
     ),
+    Metric(
+        "endoedge_clock_source",
+        "1 for who keeps the wall clock right.",
+        lambda seen: [((seen.uplink.clock.source,), 1)],
+        ("source",),
+    ),
+    Metric("endoedge_clock_error_seconds", "How far off it may be.", _one(lambda s: s.uplink.clock.error_s)),
 )
 
 
@@ -194,7 +200,7 @@ class Exporter(Collector):
         """`disk`: the folder whose partition is told of. Raises UplinkError when nobody may listen there."""
         self._disk = disk
         self._seen: Seen | None = None
-        registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         registry.register(self)
         try:
             self._server, self._thread = start_http_server(config.port, config.address, registry)
@@ -205,7 +211,11 @@ class Exporter(Collector):
 
     def show(self, uplink: UplinkStatus, core: CoreStatus | None) -> None:
         fresh = core is not None and time.monotonic_ns() - core.updated_ns < CORE_FRESH_NS
-        self._seen = Seen(uplink, core if fresh else None, _free(self._disk), SYNCHRONIZED.exists())
+        self._seen = Seen(uplink, core if fresh else None, _free(self._disk))
+
+    def text(self) -> bytes:
+        """What a scrape would be answered with; b"" before anything is known. Callable from any thread."""
+        return generate_latest(self._registry)
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         seen = self._seen

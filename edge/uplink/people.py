@@ -1,4 +1,4 @@
-"""Who hears how the uplink is: the status file, systemd, and whoever scrapes `/metrics`."""
+"""Who hears how the uplink is: the status file, systemd, whoever scrapes `/metrics` or has it pushed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edge.errors import UplinkError
+from edge.history import Trouble
 from edge.status import CoreStatus, read, safe_reason
 from edge.systemd import Notifier
 from edge.uplink.config import MetricsConfig
@@ -19,6 +20,7 @@ from edge.watchdog import Pulse, UplinkBeat, uplink_rows
 
 if TYPE_CHECKING:
     from edge.uplink.metrics import Exporter
+    from edge.uplink.push import Push
 
 _CORE_BYTES = 1 << 16
 
@@ -33,10 +35,11 @@ class People:
         safe_path: Path | None,
         retry_max_s: float,
         exporter: Exporter | None = None,
+        push: Push | None = None,
     ) -> None:
         """`core_path`, `safe_path`: what core, or the safe state in its stead, says of itself."""
         self._status_path, self._core_path, self._safe_path = status_path, core_path, safe_path
-        self._notifier, self._exporter = Notifier(), exporter
+        self._notifier, self._exporter, self._push = Notifier(), exporter, push
         # Ready: the loop turns. Broker and outbox may be hours away.
         self._pulse: Pulse[UplinkBeat] = Pulse(self._notifier, uplink_rows(retry_max_s))
 
@@ -53,6 +56,15 @@ class People:
     def safe(self) -> str:
         """Why the box is in its safe state; "" when it is not."""
         return safe_reason(self._safe_path) if self._safe_path else ""
+
+    def earlier_troubles(self) -> tuple[Trouble, ...]:
+        """Of the uplink before this one."""
+        before = read(self._status_path, UplinkStatus)
+        return before.troubles if before else ()
+
+    def push_fault(self) -> str:
+        """Why figures that should be pushed are not; "" when they are, or nobody wants them."""
+        return self._push.fault if self._push else ""
 
     def tell(self, status: UplinkStatus, attempts: int) -> str:
         """`attempts`: at a connection. Why the status file could not be written; "" when it was."""
@@ -71,6 +83,8 @@ class People:
     def close(self) -> None:
         self._notifier.say("STOPPING=1", "STATUS=ends")
         self._notifier.close()
+        if self._push is not None:
+            self._push.close()
         if self._exporter is not None:
             self._exporter.close()
 

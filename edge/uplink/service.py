@@ -8,23 +8,24 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge import __version__
+from edge import __version__, clock
 from edge.errors import OutboxBrokenError, OutboxError, UplinkError
+from edge.history import History
 from edge.outbox import CHANNELS, OutboxReader
 from edge.uplink import credentials
 from edge.uplink.backoff import Backoff
 from edge.uplink.config import Name, UplinkConfig
 from edge.uplink.delivery import Lane, Rules
 from edge.uplink.faults import Fault
-from edge.uplink.local import Bell, alone, now_rfc3339
+from edge.uplink.local import Bell, alone
 from edge.uplink.mqtt import Answered, Connected, Connection, Happening, LinkDownError, Lost, Received, Subscribed, Will
 from edge.uplink.people import People, open_exporter
+from edge.uplink.push import open_push
 from edge.uplink.wire import State, Telemetry, Topics, UplinkStatus
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ FAREWELL_S = 1.0
 ANSWER_S = 30.0  # a broker that pings but owes a PUBACK for this long has lost its mind: start over
 STEADY_S = 10.0  # a connection that lasted this long makes the next attempt an early one
 SHORT_LIVES = 3  # so many connections in a row that did not last are no accident
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+NOT_YET = Fault(text="not connected yet")
 
 
 def run(
@@ -62,7 +63,8 @@ def run(
     credentials.load(config)
     with alone(outbox_path), contextlib.closing(Bell(notify_socket)) as bell:
         exporter = open_exporter(config.metrics, outbox_path.parent)
-        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter)
+        push = open_push(config, device, exporter.text if exporter else None)
+        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter, push)
         uplink = _Uplink(config, device, outbox_path, people, bell)
         try:
             while not stop.is_set():
@@ -89,12 +91,13 @@ class _Uplink:
         self._ready = False  # connected, and subscribed to acknowledgements where they are wanted
         self._connect_at_s = self._report_at_s = self._telemetry_at_s = self._read_at_s = self._up_s = 0.0
         self._state_mid = 0
-        self._link_fault: Fault | None = Fault(text="not connected yet")  # None: connected
+        self._link_fault: Fault | None = NOT_YET  # None: connected
         self._flapping: Fault | None = None  # outlasts a connection that may not last
         self._short_lives = 0
         self._logged_fault = ""  # one that comes again and again is one line
         self._waiting: dict[str, str] = {}  # topic or file → what holds it up; each change is one line in the log
         self._delivered = self._attempts = self._connects = self._telemetry_dropped = 0
+        self._history = History(people.earlier_troubles(), time.monotonic_ns())
         self._safe = people.safe()  # as the broker knows it, while there is a connection
         self._handlers: dict[type[Happening], Callable[[Any], None]] = {
             Connected: self._on_connected,
@@ -195,6 +198,8 @@ class _Uplink:
         now_s = time.monotonic()
         if self._link_fault is None:  # we were connected, since the last `_watch` not for long
             self._short_lives += 1
+        else:  # not even let in: what was before is explained by whatever stops us now
+            self._flapping, self._short_lives = None, 0
         fault = event.fault
         if self._connection is not None:
             if self._short_lives >= SHORT_LIVES and not fault.permanent:
@@ -211,13 +216,15 @@ class _Uplink:
         self._state_mid = connection.publish(self._topics.state, payload, retain=True)
 
     def _state(self, *, online: bool, reason: str) -> bytes:
+        wall = clock.read()
         state = State(
             device=self._device,
             online=online,
             reason=reason,
             software=__version__,
-            boot=_BOOT_ID.read_text().strip(),
-            connected_at=now_rfc3339(),
+            boot=clock.boot_id(),
+            connected_at=str(wall),
+            clock_trusted=wall.trusted,
             safe=self._safe,
         )
         return msgspec.json.encode(state)
@@ -336,18 +343,23 @@ class _Uplink:
         if connection.congested():
             self._telemetry_dropped += 1
             return
-        telemetry = Telemetry(device=self._device, at=now_rfc3339(), core=self._people.core(), uplink=status)
+        telemetry = Telemetry(device=self._device, at=status.updated_at, core=self._people.core(), uplink=status)
         connection.publish(self._topics.telemetry, msgspec.json.encode(telemetry), qos=0)
 
     def _status(self) -> UplinkStatus:
-        depth, oldest_age_s = self._backlog()
+        now = clock.moment()
+        depth, oldest_age_s = self._backlog(now)
         lanes = self._lanes.values()
         fault = self._link_fault or self._flapping
+        broker = fault.text if fault and fault is not NOT_YET else ""
+        self._history.step({"broker": broker} | self._waiting, time.monotonic_ns())
         return UplinkStatus(
             device=self._device,
             broker=f"{self._config.host}:{self._config.port}",
             pid=os.getpid(),
-            updated_at=now_rfc3339(),
+            updated_at=str(now.wall),
+            updated_ns=now.ns,
+            clock=now.wall.status,
             connected=self._link_fault is None,
             last_error=fault.text if fault else next((f"{k}: {v}" for k, v in self._waiting.items()), ""),
             permanent=fault.permanent if fault else False,
@@ -362,10 +374,12 @@ class _Uplink:
             refused=sum(lane.refused for lane in lanes),
             telemetry_dropped=self._telemetry_dropped,
             safe=self._safe,
+            troubles=self._history.troubles,
+            metrics_push=self._people.push_fault(),
         )
 
-    def _backlog(self) -> tuple[int, float]:
-        """Messages waiting, and how long the oldest has (0 when the clock was set back since)."""
+    def _backlog(self, now: clock.Moment) -> tuple[int, float]:
+        """Messages waiting, and how long the oldest has."""
         if self._reader is None:
             return -1, 0.0
         try:
@@ -373,5 +387,4 @@ class _Uplink:
         except OutboxError as exc:
             self._outbox_failed(exc)
             return -1, 0.0
-        age_s = (datetime.now(timezone.utc) - oldest).total_seconds() if oldest else 0.0
-        return depth, max(0.0, age_s)
+        return depth, clock.elapsed_s(oldest, now) if oldest else 0.0

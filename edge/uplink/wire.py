@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge.clock import ClockStatus
+from edge.history import Trouble
 from edge.types import Struct
 
 ALERT, EVENT = "alert", "event"  # the outbox's channels are the topics' last level
@@ -31,6 +33,11 @@ class Topics(Struct, frozen=True, kw_only=True):
         """Response topic of alerts and events when `confirm = "subscriber"`; correlation data is the message's id."""
         return self.of("ack")
 
+    @property
+    def check(self) -> str:
+        """`endoedge check --deep` publishes here, and subscribes, to see whether anything gets through."""
+        return self.of("check")
+
 
 class State(Struct, frozen=True, kw_only=True):
     """Retained on `/state`: birth at every connect, farewell at a clean stop, and the broker sends the will."""
@@ -41,6 +48,7 @@ class State(Struct, frozen=True, kw_only=True):
     software: str  # version of the endoedge distribution
     boot: str  # the kernel's boot id, as in Message
     connected_at: str  # wall clock, RFC 3339, UTC: when this connection was begun
+    clock_trusted: bool = False  # whether a time server or another reference stood behind it
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
 
 
@@ -57,13 +65,15 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     device: str
     broker: str
     pid: int
-    updated_at: str
+    updated_at: str  # wall clock, RFC 3339, UTC
+    updated_ns: int  # ... and CLOCK_MONOTONIC: older than a few seconds means that the uplink is gone or stuck
+    clock: ClockStatus  # what stands behind the wall clock, here and in telemetry
     connected: bool
     last_error: str  # "" when all is well; one line that says what to do otherwise
     permanent: bool  # last_error looks as if a person must act
     waiting: dict[str, str]  # topic → why its oldest message is not delivered
     depth: int  # messages in the outbox; -1 while it cannot be read
-    oldest_age_s: float
+    oldest_age_s: float  # however the clock was set; over a restart at least this
     connects: int
     sent: int  # first publishes
     republished: int  # further publishes of a message already sent, same id
@@ -72,6 +82,8 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     refused: int  # PUBACKs with a failure reason
     telemetry_dropped: int
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
+    troubles: tuple[Trouble, ...] = ()  # the last that went wrong, oldest first, over restarts of the uplink
+    metrics_push: str = ""  # why figures that should be pushed are not; it holds up no message
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):

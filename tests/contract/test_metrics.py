@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import re
 import shutil
@@ -27,6 +28,7 @@ from edge.uplink.metrics import METRICS, Exporter
 from tests.support.broker import free_port
 from tests.support.statuses import UPLINK
 from tests.support.waiting import wait_for
+from tests.support.wheels import importable
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "endoedge.json"
 ANY_PORT = MetricsConfig(port=0)
@@ -110,6 +112,9 @@ def test_the_figures_are_the_status_files(exporter: Exporter) -> None:
         ("endoedge_outbox_messages",): 7.0,
         ("endoedge_delivered_total",): 8.0,
         ("endoedge_fault", "uplink"): 0.0,
+        ("endoedge_clock_trusted",): 1.0,
+        ("endoedge_clock_source", "chrony"): 1.0,
+        ("endoedge_clock_error_seconds",): 0.02,
     }.items() <= found.items()
     assert ("endoedge_temperature_celsius", "cv0-thermal") not in found  # not known, and so not zero
     assert ("endoedge_power_watts", "VDD_SOC") not in found
@@ -168,6 +173,27 @@ def test_the_dashboards_variables_and_panels_are_whole() -> None:
     cells = [(x + i, y + j) for x, y, w, h in places for i in range(w) for j in range(h)]
     assert len(cells) == len(set(cells)), "panels overlap"
     assert max(x for x, _ in cells) < 24
+
+
+def test_grafanas_own_types_read_the_dashboard_and_lose_nothing() -> None:
+    importable("grafana-foundation-sdk==1769699998!10.1.0", "grafana_foundation_sdk")
+    types = importlib.import_module("grafana_foundation_sdk.models.dashboard")
+    encoder = importlib.import_module("grafana_foundation_sdk.cog.encoder").JSONEncoder
+    document = json.loads(DASHBOARD.read_text())
+    written = json.loads(json.dumps(types.Dashboard.from_json(document), cls=encoder))
+    assert list(_lost(document, written)) == []
+
+
+def _lost(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
+    """Where `ours` says what `theirs` does not."""
+    if isinstance(ours, dict):
+        for key, value in ours.items():
+            yield from _lost(value, theirs.get(key), f"{place}.{key}")
+    elif isinstance(ours, list):
+        for number, value in enumerate(ours):
+            yield from _lost(value, theirs[number], f"{place}[{number}]")
+    elif ours != theirs:
+        yield f"{place}: {ours!r}, {theirs!r}"
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian: prometheus) is not here")

@@ -216,7 +216,7 @@ def test_format_change_that_cannot_be_passed_is_said(tmp_path: Path) -> None:
     frames, _, gaps = play(source)
     assert len(frames) == 50
     assert [gap.state for gap in gaps] == [SignalState.FAILED]
-    assert "two.ts: the format (160x128" in gaps[0].detail
+    assert "the recording: the format (160x128" in gaps[0].detail
     assert "the rest is not analysed" in gaps[0].detail
 
 
@@ -227,7 +227,8 @@ def test_cut_off_file_says_where(tmp_path: Path) -> None:
     frames, _, gaps = play(opened(cut))
     assert 10 < len(frames) < 100
     assert gaps[-1].state is SignalState.FAILED
-    assert str(cut) in gaps[-1].detail
+    assert gaps[-1].detail.startswith("the recording: ")  # its name stays here: what a gap says leaves the box
+    assert cut.name not in gaps[-1].detail
     assert "cut off" in gaps[-1].detail or "broken after" in gaps[-1].detail
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
@@ -135,7 +136,9 @@ def test_socket_and_lock_that_cannot_be_made(tmp_path: Path) -> None:
         (socket.gaierror(-2, "Name or service not known"), "its name cannot be resolved", False),
         (UnicodeError("label too long"), "its name cannot be resolved", False),
         (ConnectionResetError(), "does uplink.port speak TLS", False),
-        (OSError(101, "Network is unreachable"), "Network is unreachable", False),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "is the network cable in", False),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "is the network cable in", False),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files", False),
         (ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca"), "does not know the CA", True),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "does not speak TLS", True),
         (ssl.SSLError(1, "[SSL: SSLV3_ALERT_CERTIFICATE_EXPIRED]"), "our certificate /c.pem has expired", True),

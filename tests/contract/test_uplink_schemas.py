@@ -143,5 +143,5 @@ def test_asyncapi_refers_to_what_exists() -> None:
 
     topics = Topics(prefix="endoedge", device="{device}")
     assert {channel["address"] for channel in document["channels"].values()} == {
-        *(topics.of("alert"), topics.of("event"), topics.state, topics.telemetry, topics.ack)
+        *(topics.of("alert"), topics.of("event"), topics.state, topics.telemetry, topics.ack, topics.check)
     }

@@ -163,7 +163,7 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(site: Path) -> None:
     assert not rows["model"]["good"]
     assert not rows["broker"]["good"]
     assert "127.0.0.1:9" in rows["broker"]["found"]
-    assert all(row["mend"] for row in rows.values() if not row["good"])
+    assert all(row["mend"] for row in rows.values() if row["good"] is False)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edge import clock
 from edge.messages import ProcedureStarted
+from edge.uplink.service import SHORT_LIVES
 from edge.uplink.wire import State
 from tests.support.broker import PERSISTENT, Authority, Broker, frozen, missing_tools
 from tests.support.delivery import DEVICE, Box, Inbox, alert, consumer, watching
@@ -31,6 +33,7 @@ def test_absent_at_start(tmp_path: Path) -> None:
         status = box.wait_status(lambda s: s.depth == 10, "the backlog")
         assert not status.connected
         assert not status.permanent
+        assert (status.clock.trusted, status.clock.source) == (clock.read().trusted, clock.read().source)
         assert status.last_error == (
             f"broker 127.0.0.1:{broker.port}: nothing listens there: is the broker running, is uplink.port right?"
         )
@@ -276,6 +279,18 @@ def test_two_boxes_with_one_name(broker: Broker, tmp_path: Path) -> None:
     with boxes[0].uplink(), boxes[1].uplink():
         text = "does another client use our client id"
         assert boxes[0].wait_status(lambda s: text in s.last_error, "an explanation").permanent
+
+
+def test_a_broker_that_crashes_again_and_again_is_not_taken_for_another_client(tmp_path: Path) -> None:
+    """It drops us each time, and then it is gone: that explains the drops, and waiting helps."""
+    broker = Broker(tmp_path)
+    box = Box(tmp_path, broker.port)
+    with box.uplink():
+        for connects in range(1, SHORT_LIVES + 2):
+            broker.start()
+            box.wait_status(lambda s, n=connects: s.connected and s.connects >= n, f"connect {connects}")
+            broker.kill()
+        assert not box.wait_status(lambda s: "nothing listens there" in s.last_error, "what is so").permanent
 
 
 UPLINK = """

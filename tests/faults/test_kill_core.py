@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
@@ -15,8 +14,8 @@ from edge.cli import assemble, processes
 from edge.messages import Message
 from edge.outbox import OutboxReader
 from edge.uplink.consumer import Consumer
-from tests.support import clips, models
 from tests.support.broker import Broker, missing_tools
+from tests.support.busy import site, works
 
 KILLS = int(os.environ.get("ENDOEDGE_KILLS", "6"))  # of each process
 SEED = int(os.environ.get("ENDOEDGE_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
@@ -24,25 +23,6 @@ STARTS_WITHIN_S = 30
 LIVES_S = (0.0, 2.0)  # how long a process is left alone once it works; one in three dies while it starts
 
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
-
-
-def site(folder: Path, port: int) -> Path:
-    """A clip with a polyp now and then, looped at real rate; an alert in every frame that shows one."""
-    models.build(folder / "models" / "green")
-    busy = models.tables().replace('when = "track"', 'when = "track"\nrepeat_s = 0.0', 1)
-    busy = busy.replace("start_s = 2.0", "start_s = 0.0")
-    (folder / "pipelines").mkdir()
-    (folder / "pipelines" / "colonoscopy.toml").write_text(busy)
-    clips.encode(clips.with_field(50, polyp_from=5, polyp_to=45), folder / "clip.mkv")
-    file = folder / "endoedge.toml"
-    file.write_text(
-        'device = "box"\npipeline = "colonoscopy"\npipelines_dir = "pipelines"\nmodels_dir = "models"\n'
-        'run_dir = "run"\n[capture]\nsource = "file"\npath = "clip.mkv"\nloop = true\n'
-        '[outbox]\npath = "outbox.db"\nmax_mib = 16\n'
-        f'[uplink]\nhost = "127.0.0.1"\nport = {port}\nconfirm = "subscriber"\n'
-        "retry_min_s = 0.05\nretry_max_s = 0.3\nkeepalive_s = 2\n"
-    )
-    return file
 
 
 def torment(part: str, file: Path, status_file: Path, dice: random.Random, log: Path) -> None:
@@ -56,13 +36,6 @@ def torment(part: str, file: Path, status_file: Path, dice: random.Random, log: 
         assert process.poll() is None, log.read_text()
         process.kill()
         process.wait()
-
-
-def works(pid: int, status_file: Path) -> bool:
-    try:
-        return bool(json.loads(status_file.read_text())["pid"] == pid)
-    except (OSError, ValueError):
-        return False
 
 
 @pytest.mark.timeout(120 + 20 * KILLS)

@@ -79,7 +79,7 @@ class Machine:
     """Owner: the test's thread."""
 
     def __init__(self, root: Path, leader: int) -> None:
-        self.root, self._leader = root, leader
+        self.root, self.leader = root, leader  # `leader`: its process 1, in our numbers
         self.boot_s: dict[str, float] = {}  # unit → from the units' start at boot to ready
 
     def run(self, *command: str, check: bool = True) -> str:
@@ -89,7 +89,7 @@ class Machine:
         return done.stdout.strip()
 
     def attempt(self, *command: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
-        enter = ["nsenter", "--target", str(self._leader), "--all", "--"]
+        enter = ["nsenter", "--target", str(self.leader), "--all", "--"]
         return subprocess.run([*enter, *command], capture_output=True, text=True, timeout=within_s)
 
     def show(self, unit: str, name: str) -> str:
@@ -142,7 +142,7 @@ class Machine:
 
     def power_off(self) -> None:
         self.attempt("systemctl", "poweroff")
-        wait_for(lambda: not Path(f"/proc/{self._leader}").exists(), "the box is off", 30)
+        wait_for(lambda: not Path(f"/proc/{self.leader}").exists(), "the box is off", 30)
 
     def reset(self) -> None:
         """The units as they are in the repository, and ready."""
@@ -169,6 +169,18 @@ def bare(folder: Path, phantom: Path, binds: Mapping[Path, Path]) -> Iterator[Ma
 
 
 @contextlib.contextmanager
+def stranger(folder: Path, bare_root: Path, binds: Mapping[Path, Path]) -> Iterator[Machine]:
+    """A machine of another distribution, whose root file system lies in a folder, as it is."""
+    with _overlay(folder, bare_root) as root:
+        (root / "etc/machine-id").write_text("")
+        with _booted(root, binds, folder / "console.txt", "multi-user.target") as leader:
+            box = Machine(root, leader)
+            box.wait(lambda: box.attempt("systemctl", "show", "-P", "Version").returncode == 0, "systemd answers")
+            yield box
+            box.power_off()
+
+
+@contextlib.contextmanager
 def running(folder: Path, phantom: Path) -> Iterator[Machine]:
     """Boot, and power off at the end. `phantom`: a cache with the rendered clip."""
     with _overlay(folder) as root:
@@ -185,15 +197,15 @@ def running(folder: Path, phantom: Path) -> Iterator[Machine]:
 
 
 @contextlib.contextmanager
-def _overlay(folder: Path) -> Iterator[Path]:
+def _overlay(folder: Path, lower: Path = Path("/")) -> Iterator[Path]:
     layers, root = folder / "layers", folder / "root"
     for path in (layers, root):
         path.mkdir()
-    _run("mount", "-t", "tmpfs", "-o", "size=2g,mode=755", "tmpfs", str(layers))
+    _run("mount", "-t", "tmpfs", "-o", "size=4g,mode=755", "tmpfs", str(layers))
     try:
         for name in ("upper", "work"):
             (layers / name).mkdir()
-        options = f"lowerdir=/,upperdir={layers}/upper,workdir={layers}/work"
+        options = f"lowerdir={lower},upperdir={layers}/upper,workdir={layers}/work"
         _run("mount", "-t", "overlay", "-o", options, "overlay", str(root))
         try:
             yield root
@@ -222,7 +234,7 @@ def _clear(root: Path, phantom: Path) -> None:
 def _furnish(root: Path) -> None:
     """As an installer would, but that packages and the checkout are this machine's own."""
     _venv(root / OPT)
-    for kind in ("service", "target"):
+    for kind in ("service", "target", "path"):
         for unit in (ROOT / "systemd").glob(f"*.{kind}"):
             shutil.copy(unit, root / UNITS)
     for name in ("sysusers", "tmpfiles"):
@@ -256,13 +268,16 @@ def _broker(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _booted(root: Path, binds: Mapping[Path, Path], console: Path) -> Iterator[int]:
+def _booted(
+    root: Path, binds: Mapping[Path, Path], console: Path, target: str = "endoedge-box.target"
+) -> Iterator[int]:
     """The process id of the box's systemd."""
     options = [f"--bind-ro={source.resolve()}:/{target}" for source, target in binds.items()]
+    options.append("--system-call-filter=adjtimex clock_adjtime")  # to ask for the clock's state, as on a machine
     command = ["systemd-nspawn", "-b", "-D", str(root), "--private-network", "--register=no", "--keep-unit", *options]
     with console.open("wb") as output:
         nspawn = subprocess.Popen(
-            [*command, "--", "systemd.unit=endoedge-box.target"],
+            [*command, "--", f"systemd.unit={target}"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

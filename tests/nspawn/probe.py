@@ -65,6 +65,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "another device": lambda: open_device("/dev/probe9"),
     "set-uid file": set_uid_bit,
     "namespace": lambda: call(libc.unshare(CLONE_NEWUSER)),
+    "ask the clock": lambda: call(libc.adjtimex(ctypes.create_string_buffer(512))),
     "clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
     "kernel setting": lambda: Path("/proc/sys/kernel/printk_ratelimit").write_text("5"),
     "host name": lambda: socket.sethostname(socket.gethostname()),

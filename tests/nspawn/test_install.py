@@ -1,7 +1,7 @@
 """`tools/install.sh` on a machine that has the distribution's packages and nothing of ours: install, upgrade, remove.
 
 Needs the wheels for this Python in a folder, for a test downloads nothing:
-    pip download -d DIR -c constraints.txt setuptools wheel .[metrics]
+    pip download -d DIR -c constraints.txt setuptools wheel .[metrics,console]
     ENDOEDGE_WHEELS=DIR pytest tests/nspawn/test_install.py
 """
 

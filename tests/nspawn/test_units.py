@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,13 @@ pytestmark = pytest.mark.timeout(300)  # the first one waits for the boot
 STATE = "endoedge/box/state"
 
 
-def core_status(box: Machine) -> dict[str, object]:
+def core_status(box: Machine) -> dict[str, Any]:
     text = box.read(RUN / "status.json")
     return dict(json.loads(text)) if text else {}
+
+
+def troubles(box: Machine) -> list[str]:
+    return [f"{trouble['where']}: {trouble['what']}" for trouble in core_status(box)["troubles"]]
 
 
 def live(box: Machine) -> bool:
@@ -54,6 +59,7 @@ def test_a_core_that_hangs_is_started_again(box: Machine) -> None:
     took = box.wait(lambda: box.pid(CORE) not in (0, before) and live(box), "another core is live")
     print(f"hang to live: {took:.1f} s, WatchdogSec {box.show(CORE, 'WatchdogUSec')}")
     assert box.read(RUN / "core.end").split()[0] == "watchdog"
+    assert "core: was started again: it hung" in troubles(box)
     assert box.pid(UPLINK) == uplink
 
 

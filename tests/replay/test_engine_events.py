@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli import assemble, model, run
+from edge.cli import assemble, model, run_core
 from edge.decide import engine
 from edge.infer import tensorrt
 from edge.infer.engine_build import Building
@@ -53,7 +53,7 @@ def events(
     """Of a run of the core in which a build is `command`, up to the last word of it."""
     monkeypatch.setattr(assemble, "Building", lambda asked: Building(command(asked)))
     stop, codes = threading.Event(), list[int]()
-    core = threading.Thread(target=lambda: codes.append(run.run_core(box, stop)))
+    core = threading.Thread(target=lambda: codes.append(run_core.run_core(box, stop)))
 
     def said() -> list[EngineChanged]:
         found = desk.committed(box) if box.status_path.exists() else []  # the core writes it when the outbox is open

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge import status
-from edge.cli import assemble, run
+from edge import clock, status
+from edge.cli import assemble, run_core
 from edge.decide import ladder
 from edge.messages import EffortChanged
 from edge.status import CoreStatus
@@ -76,10 +76,11 @@ def test_heads_go_and_come_back_with_the_heat(tmp_path: Path, monkeypatch: pytes
     box, stop = site(tmp_path), threading.Event()
     with board_trees.grown("pc_intel", tmp_path / "root") as root:
         codes: list[int] = []
-        core = threading.Thread(target=lambda: codes.append(run.run_core(box, stop, root)))
+        core = threading.Thread(target=lambda: codes.append(run_core.run_core(box, stop, root)))
         core.start()
         try:
             cool = wait(box, lambda said: bool(said.classes) and said.effort == "full", core)
+            assert cool.clock.trusted is clock.read().trusted
             assert cool.board is not None
             assert cool.board.zones["Package id 0"].temperature_c == 44.0
             heat(root, 78)

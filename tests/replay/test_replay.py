@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from edge import model
+from edge import model, paths
 from edge.capture import file
-from edge.cli import assemble, pictures, replay, scoring
+from edge.cli import pictures, replay, scoring
 from edge.messages import Alert, AlertCleared, FindingEnded, ProcedureEnded, ProcedureStarted, SignalChanged
 from tests.support import clips, models
 
@@ -85,7 +85,7 @@ def test_pictures_of_nothing(tmp_path: Path) -> None:
 
 def test_command_line_on_a_clip_of_its_own(clip: Path, tmp_path: Path) -> None:
     """The released model on a green dot: no claim about alerts, but a whole run, pictures and one JSON line."""
-    if not (assemble.paths.data_dir("models") / "polyp-mobilenetv2-256" / "model.toml").is_file():
+    if not (paths.data_dir("models") / "polyp-mobilenetv2-256" / "model.toml").is_file():
         pytest.skip("no released model in models/")
     done = subprocess.run(
         [sys.executable, "-m", "edge.cli", "replay", str(clip), "--pictures", str(tmp_path), "--json"],

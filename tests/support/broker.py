@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,15 +94,19 @@ class Broker:
         client_ca: Path | None = None,
         users: dict[str, str] | None = None,
         acl: str | None = None,
+        also_at: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """`users`: name → password; none: anonymous. `client_ca`: client certificates are required, and their CN is
-        the user name. `acl`: mosquitto's acl_file syntax."""
+        the user name. `acl`: mosquitto's acl_file syntax. `also_at`: a second address, without TLS. `env`: instead of
+        ours."""
         self.port = free_port()
         self.folder = folder / f"broker-{self.port}"
         self.folder.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
-        self._acl = self.folder / "acl"
-        lines = [f"listener {self.port} 127.0.0.1", "user root", "max_queued_messages 100000", *options]
+        self._acl, self._env = self.folder / "acl", env
+        lines = [f"listener {self.port} {also_at}"] if also_at else []
+        lines += [f"listener {self.port} 127.0.0.1", "user root", "max_queued_messages 100000", *options]
         lines += [f"persistence_location {self.folder}/", f"allow_anonymous {'false' if users else 'true'}"]
         if users:
             lines.append(f"password_file {_password_file(self.folder / 'passwords', users)}")
@@ -121,7 +125,7 @@ class Broker:
         assert self._process is None, "already running"
         with (self.folder / "log").open("ab") as log:
             mosquitto = _find("mosquitto") or "mosquitto"
-            self._process = subprocess.Popen([mosquitto, "-c", self._config], stdout=log, stderr=log)
+            self._process = subprocess.Popen([mosquitto, "-c", self._config], stdout=log, stderr=log, env=self._env)
         deadline = time.monotonic() + START_WITHIN_S
         while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -10,21 +10,24 @@ import select
 import subprocess
 import sys
 import termios
+import threading
 import time
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.clock import Wall
 from edge.console import tokens
 from edge.console.audit import Audit
 from edge.console.box import Box
-from edge.console.clock import Clock, Wall
+from edge.console.clock import Clock
 from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT
 from edge.console.gate import Gate
 from edge.console.job import Wait
+from edge.console.orders import Orders
 from edge.console.shell import Shell
 from edge.console.tokens import Claims, Right
 from tools import service_token
@@ -41,7 +44,8 @@ class HandClock:
     """A clock that is turned by hand. `boot` is another after a restart."""
 
     def __init__(self, wall_s: float = NOW, trusted: bool = True, boot: str = BOOT) -> None:
-        self.boot, self._ns, self._wall = boot, 1_000_000_000_000, Wall(wall_s, trusted)
+        self.boot, self._ns = boot, 1_000_000_000_000
+        self.set_wall(wall_s, trusted)
 
     def now_ns(self) -> int:
         return self._ns
@@ -51,10 +55,10 @@ class HandClock:
 
     def pass_s(self, seconds: float) -> None:
         self._ns += int(seconds * 1e9)
-        self._wall = Wall(self._wall.at_s + seconds, self._wall.trusted)
+        self.set_wall(self._wall.at_s + seconds, self._wall.trusted)
 
     def set_wall(self, at_s: float, trusted: bool) -> None:
-        self._wall = Wall(at_s, trusted)
+        self._wall = Wall(at_s, trusted, "chrony" if trusted else "none")
 
 
 def make_keys(folder: Path, name: str = "service") -> Path:
@@ -66,7 +70,13 @@ def make_keys(folder: Path, name: str = "service") -> Path:
 
 
 def signed(key: Path, nonce: str, **other: Any) -> str:
-    claims = {"device": DEVICE, "name": "A. Engineer", "issued": NOW, "not_after": NOW + 3600, "rights": ALL}
+    claims: dict[str, Any] = {
+        "device": DEVICE,
+        "name": "A. Engineer",
+        "issued": NOW,
+        "not_after": NOW + 3600,
+        "rights": ALL,
+    }
     return service_token.sign(key, "", Claims(**(claims | {"nonce": nonce} | other)))
 
 
@@ -81,12 +91,13 @@ def desk(folder: Path, clock: Clock | None = None, **box: Any) -> Desk:
     """Everything under `folder`: run, state, keys, endoedge.toml."""
     clock = clock or HandClock()
     (folder / "run").mkdir(exist_ok=True)
-    paths = {
+    paths: dict[str, Any] = {
         "device": DEVICE,
         "config_file": folder / "endoedge.toml",
         "run_dir": folder / "run",
         "outbox": folder / "outbox.db",
         "clock": clock,
+        "orders": Orders(folder / "asked", folder / "ended"),
     }
     return Desk(
         box=Box(**(paths | box)),
@@ -126,7 +137,7 @@ class Person:
             if not isinstance(self.shell._wait, Wait) and not self.shell.out:
                 return said.decode("ascii")
             assert time.monotonic() < deadline, said
-            ready = bool(select.select([fd] if fd is not None else [], [], [], 1.0)[0])
+            ready = bool(select.select([fd] if fd is not None else [], [], [], 0.01 if fd is None else 1.0)[0])
             self.clock.pass_s(0 if ready else 0.01)
             self.shell.step(readable=ready)
 
@@ -145,6 +156,36 @@ class Person:
     def audit(self) -> list[dict[str, Any]]:
         lines = b"".join(path.read_bytes() for path in sorted((self.folder / "state").glob("audit-*.log")))
         return [json.loads(line) for line in lines.splitlines()]
+
+
+class Systemd(contextlib.AbstractContextManager["Systemd"]):
+    """Takes the orders for units that it knows, as `systemd/endoedge-order@.service` does. `results`: unit → what comes
+    of it; `acts`: what it does meanwhile."""
+
+    def __init__(self, folder: Path, results: dict[str, str], acts: Callable[[str], None] = lambda _unit: None) -> None:
+        self.orders = Orders(folder / "asked", folder / "ended")
+        self.taken: list[str] = []
+        self._results, self._acts, self._stop = results, acts, threading.Event()
+        for path in self.orders:
+            path.mkdir()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.002):
+            for unit, result in self._results.items():
+                if (self.orders.asked / unit).exists():
+                    (self.orders.asked / unit).unlink()
+                    self.taken.append(unit)
+                    self._acts(unit)
+                    (self.orders.ended / unit).write_text(f"{result}\n")
+
+    def __enter__(self) -> Systemd:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 class Wire:
@@ -222,7 +263,9 @@ class Wire:
 
 
 @contextlib.contextmanager
-def console(folder: Path, *extra: str) -> Iterator[tuple[Wire, subprocess.Popen[bytes]]]:
+def console(
+    folder: Path, *extra: str, env: Mapping[str, str] = os.environ
+) -> Iterator[tuple[Wire, subprocess.Popen[bytes]]]:
     """`endoedge console` as a process, on a line of its own; `extra` are lines of its `[console]` table.
 
     Programs in `folder`/bin come before the system's.
@@ -232,7 +275,7 @@ def console(folder: Path, *extra: str) -> Iterator[tuple[Wire, subprocess.Popen[
     command = [sys.executable, "-m", "edge.cli", "console", "-c", str(folder / "endoedge.toml")]
     with (folder / "console.log").open("wb") as log:
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
-        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}, stderr=log)
+        process = subprocess.Popen(command, env={**env, "PYTHONPATH": str(ROOT), "PATH": path}, stderr=log)
     try:
         yield wire, process
     finally:

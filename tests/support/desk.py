@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.cli.assemble import Site
+from edge.cli.site import Site
 from edge.infer import tensorrt
 from edge.messages import Event, Message
 from edge.outbox import OutboxReader

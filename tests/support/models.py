@@ -86,7 +86,7 @@ def graph(size: int) -> onnx.ModelProto:
     luma = np.array([0.299, 0.587, 0.114, 0], np.float32).reshape(1, 4, 1, 1)
     rgb = np.eye(4, dtype=np.float32)[:3].reshape(3, 4, 1, 1)
     laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32).reshape(1, 1, 3, 3)
-    weights = {"green": green, "luma": luma, "rgb": rgb, "laplacian": laplacian, "below": np.float32(8)}
+    weights = {"green": green, "luma": luma, "rgb": rgb, "laplacian": laplacian, "below": np.array(8, np.float32)}
     nodes = [
         helper.make_node("Cast", ["image"], ["nhwc"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["nhwc"], ["x"], perm=[0, 3, 1, 2]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.clock import ClockStatus
 from edge.uplink.wire import UplinkStatus
 
 UPLINK = UplinkStatus(
@@ -9,6 +10,8 @@ UPLINK = UplinkStatus(
     broker="b:8883",
     pid=1,
     updated_at="",
+    updated_ns=1,
+    clock=ClockStatus(trusted=True, source="chrony", error_s=0.02),
     connected=True,
     last_error="",
     permanent=False,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge import paths
 from edge.cli import assemble
 from edge.errors import ConfigError
 
@@ -86,7 +87,7 @@ def test_pipeline_errors_name_the_pipeline_file(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     pipeline = folder / "colonoscopy.toml"
-    shipped = Path(assemble.paths.data_dir("pipelines") / "colonoscopy.toml").read_text()
+    shipped = Path(paths.data_dir("pipelines") / "colonoscopy.toml").read_text()
     pipeline.write_text(shipped.replace("confirm = 7", "confirm = 40"))
     file = write(tmp_path, GOOD.replace("[capture]", 'pipelines_dir = "mine"\n[capture]'))
     with pytest.raises(ConfigError, match=r"tracks: confirm = 40 can never be reached") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -173,3 +174,23 @@ def test_strange_words_stay_one_line_of_ascii(tmp_path: Path) -> None:
     log.close()
     assert verify(tmp_path).startswith("1 lines hold")
     assert files(tmp_path)[0].read_bytes().isascii()
+
+
+def test_a_line_that_failed_and_could_not_be_cut_off_is_cut_off_later(
+    log: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes half a line and then nothing any more, not even the cut."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    write(log, 2)
+    real = os.write
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "write", lambda file, line: real(file, line[:40]))
+        failing.setattr(os, "ftruncate", fails)
+        for _ in range(2):
+            with pytest.raises(ConsoleError):
+                log.note("A. Engineer", "log 2", "done")
+    write(log, 1, start=3)
+    assert verify(tmp_path).startswith("3 lines hold, 1 to 3, head ")

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from edge.console import redact
 from edge.console.job import Take
-from edge.console.ymodem import ACK, CAN, EOT, NAK, SOH, START_S, STX, Sender
+from edge.console.ymodem import ACK, CAN, NAK, START_S, Sender
 from edge.errors import ConsoleError
 from tests.support.console import DEVICE, HandClock, Person, make_keys, script
+from tests.support.ymodem import received
 
 ON_A_BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -77,40 +78,6 @@ def person(tmp_path: Path) -> Person:
     records = [{"MESSAGE": text, "PRIORITY": str(priority), "_PID": "7"} for priority, text in messages]
     (tmp_path / "journal").write_text("\n".join(json.dumps(record) for record in records))
     return Person(tmp_path, journalctl=script(tmp_path / "journalctl", f"cat {tmp_path}/journal"))
-
-
-def received(person: Person, lose: int = 0) -> tuple[str, str, bytes]:
-    """What the console says, and the name and content of the file: a YMODEM receiver of a few lines.
-
-    `lose`: every so-manieth block is refused once.
-    """
-    said = person.types("support\r")
-    blocks: list[bytes] = []
-    heard, seen = answer(person, b"C"), 0
-    while heard[:1] != bytes([EOT]):
-        size = 1024 if heard[0] == STX else 128
-        number, body = heard[1], heard[3 : 3 + size]
-        assert heard[0] in (SOH, STX)
-        assert heard[2] == 255 - number
-        seen += 1
-        if lose and seen % lose == 0:
-            heard = answer(person, bytes([NAK]))
-            continue
-        assert number == len(blocks) % 256
-        blocks.append(body)
-        heard = answer(person, bytes([ACK]) + (b"C" if len(blocks) == 1 else b""))
-    assert answer(person, bytes([NAK]))[:1] == bytes([EOT])
-    last = answer(person, bytes([ACK]) + b"C")
-    assert last[:3] == bytes([SOH, 0, 255])
-    said += answer(person, bytes([ACK])).decode()
-    name, size_text = blocks[0].rstrip(b"\0").split(b"\0")
-    return said, name.decode(), b"".join(blocks[1:])[: int(size_text)]
-
-
-def answer(person: Person, keys: bytes) -> bytes:
-    person.shell.feed(keys)
-    person.shell.step()
-    return person.sees()
 
 
 @pytest.mark.parametrize("lose", [0, 3])

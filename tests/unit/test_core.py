@@ -11,12 +11,11 @@ import pytest
 
 from edge import core, model
 from edge.capture import field
-from edge.cli.replay import InMemory
 from edge.decide.rules import Rules
 from edge.errors import InferenceError
 from edge.heads import open_all
 from edge.infer import null
-from edge.ledger import Ledger
+from edge.ledger import InMemory, Ledger
 from edge.messages import ProcedureEnded, ProcedureStarted
 from edge.timing import Stages
 from edge.types import Findings, Frame, Gap, SignalState, SourceStats

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli.assemble import resolve_paths
+from edge.cli.site import resolve_paths
 from edge.uplink.config import Tls, UplinkConfig
 
 BASE = Path("/etc/endoedge")

@@ -34,6 +34,7 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/board.md",
         "docs/install.md",
         "docs/console.md",
+        "docs/security.md",
         "calibration/README.md",
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
+import time
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,19 @@ def test_the_one_unused_for_longest_makes_room(store: EngineStore) -> None:
     assert sum(path.stat().st_size for path in store.folder.glob("*.plan")) <= 4 * MIB
 
 
+def test_what_was_used_last_stays_after_the_clock_was_set_back(store: EngineStore) -> None:
+    """Its date says 2001 then, or one that lies ahead of all that is written now."""
+    ahead = time.time() + 1e8
+    keys = [other(gpu=f"GPU {number}") for number in range(4)]
+    for age, key in enumerate(keys[:3]):
+        os.utime(put(store, key, bytes([age]) * MIB), (ahead + age, ahead + age))
+    store.load(keys[0], GOLDEN)
+    put(store, keys[3], b"3" * MIB)
+    store.load(keys[0], GOLDEN)
+    with pytest.raises(InferenceError, match="no engine for"):
+        store.load(keys[1], GOLDEN)
+
+
 def test_an_engine_beyond_the_limit_is_refused_before_it_is_built(store: EngineStore) -> None:
     with pytest.raises(InferenceError, match="an engine of 5 MiB is more than cache_mib allows"):
         store.require_room(5 * MIB)
@@ -197,12 +212,15 @@ def test_a_crash_between_plan_and_sidecar_leaves_the_old_engine(
 
 def test_what_a_killed_build_had_begun_is_removed_later(store: EngineStore) -> None:
     put(store)
-    stray, fresh = store.folder / ".new-dead", store.folder / ".new-living"
-    for path in (stray, fresh):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    strays = [store.folder / f".new-{gone.pid}-abc", store.folder / ".new-no-number"]
+    living = [store.folder / f".new-{number}-abc" for number in (1, os.getpid())]
+    for path in (*strays, *living):
         path.write_bytes(b"half")
-    os.utime(stray, (1e9, 1e9))
+        os.utime(path, (1e9, 1e9))
     put(store)
-    assert (stray.exists(), fresh.exists()) == (False, True)
+    assert [path.exists() for path in (*strays, *living)] == [False, False, True, True]
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
@@ -251,3 +269,37 @@ def test_a_choice_is_kept_beside_the_engines(store: EngineStore) -> None:
     assert store.load(KEY, GOLDEN).exact  # and is no engine's sidecar
     (store.folder / engine_store.CHOICE).write_text("{")
     assert store.choice() is None
+
+
+def test_a_sidecar_that_cannot_be_read_now_does_not_cost_its_plan(
+    store: EngineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine takes minutes to build; the disk may only have hiccuped."""
+    theirs = put(store, other(gpu="Orin NX sm87"))
+    put(store)
+    real = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name.startswith(other(gpu="Orin NX sm87").stem):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "read_bytes", read)
+        put(store, content=b"y" * 100)
+    assert theirs.exists()
+    assert store.load(other(gpu="Orin NX sm87"), GOLDEN).exact
+
+
+def test_a_folder_that_cannot_be_read_is_said(store: EngineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store)
+
+    def glob(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "glob", glob)
+    with pytest.raises(InferenceError, match="the folder cannot be read: Input/output error"):
+        store.load(KEY, GOLDEN)
+    store.put(KEY, plan(b"z" * 100), build_s=1.0, golden_sha256=GOLDEN)
+    monkeypatch.undo()
+    assert store.load(KEY, GOLDEN).plan == plan(b"z" * 100)

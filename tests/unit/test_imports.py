@@ -56,3 +56,23 @@ def test_a_console_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=EDGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("part", ["uplink", "safe"])
+def test_the_mouth_and_the_safe_state_are_light(part: str, tmp_path: Path) -> None:
+    """Whatever the configuration chooses for the eyes: they begin, end at once, and have not looked at it."""
+    site = tmp_path / "endoedge.toml"
+    site.write_text(
+        'device = "box"\npipeline = "colonoscopy"\nrun_dir = "run"\n[capture]\nsource = "phantom"\n'
+        '[outbox]\npath = "outbox.db"\n[uplink]\nhost = "127.0.0.1"\nport = 9\n'
+    )
+    (tmp_path / "run").mkdir()
+    program = (
+        "import argparse, importlib, pathlib, sys, threading\nfrom edge.cli import run\n"
+        "stop = threading.Event()\nstop.set()\n"
+        f"options = argparse.Namespace(config=pathlib.Path({str(site)!r}), rest=1.0)\n"
+        f"assert importlib.import_module(run.PARTS[{part!r}]).serve(options, stop) == 0\n"
+        "print([name for name in ('gi', 'onnxruntime', 'numpy', 'cv2', 'rich', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=EDGE.parent, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr

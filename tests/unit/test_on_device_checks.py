@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge import board
-from edge.cli.targets import Row
+from edge.console.report import Row
 from edge.errors import CaptureError, EdgeError
 from edge.types import BoardReading, Zone
 from tests.support import board_trees

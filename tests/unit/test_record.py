@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -165,6 +167,20 @@ def test_the_oldest_go_first_and_whole(tmp_path: Path) -> None:
     assert (status.removed, status.bytes) == (5, sum(path.stat().st_size for path in tmp_path.glob("*/*")))
 
 
+def test_a_clock_that_was_set_back_does_not_cost_the_newest(tmp_path: Path) -> None:
+    """What is there was written "in ten years"; what comes now is newer all the same."""
+    ahead = time.time() + 3e8
+    fill(first := Spool(tmp_path, 8000), 4)
+    first.close()
+    for path in tmp_path.glob("*/*"):
+        os.utime(path, (ahead, ahead))
+    second = Spool(tmp_path, 8000)
+    for number in range(4, 12):
+        assert second.put(Job("later", f"polyp-{number:04d}", {".jpg": bytes(1000), ".json": b"{}"}))
+    second.close()
+    assert sorted(path.stem for path in tmp_path.glob("*/*.jpg")) == [f"polyp-{number:04d}" for number in range(5, 12)]
+
+
 def test_the_bound_holds_at_every_moment_and_the_count_is_true(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 5000)
     fill(spool, 20)
@@ -213,6 +229,47 @@ def test_a_disk_that_fails_is_a_state_and_comes_back(tmp_path: Path) -> None:
     spool.put(Job("p", "c", {".jpg": b"x"}))
     spool.close()
     assert (spool.status().saved, spool.status().dropped, spool.status().fault) == (1, 1, "")
+
+
+def test_a_fault_half_way_does_not_spoil_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the count is too high by makes room that nobody needs."""
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if target.name == "b.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    spool = Spool(tmp_path, 5000)
+    for name in "abc":
+        spool.put(Job("p", name, {".jpg": bytes(1000), ".json": b"{}"}))
+    spool.close()
+    assert (spool.status().saved, spool.status().dropped, spool.status().fault) == (2, 1, "")
+    assert spool.status().bytes == sum(path.stat().st_size for path in tmp_path.glob("*/*"))
+    assert {path.stem for path in tmp_path.glob("*/*.json")} == {"a", "c"}
+
+
+def test_a_folder_that_cannot_be_read_at_the_start_does_not_end_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails for a moment; the thread has to live on."""
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.jpg").write_bytes(b"12345")
+    real, faults = Path.glob, [OSError(errno.EIO, os.strerror(errno.EIO))] * 2
+
+    def glob(self: Path, pattern: str) -> Iterator[Path]:
+        if faults:
+            raise faults.pop()
+        return iter(list(real(self, pattern)))
+
+    monkeypatch.setattr(Path, "glob", glob)
+    spool = Spool(tmp_path, 5000)
+    for name in "bc":
+        spool.put(Job("p", name, {".jpg": b"x"}))
+    spool.close()
+    assert (spool.status().saved, spool.status().dropped, spool.status().fault) == (1, 1, "")
+    assert spool.status().bytes == 6
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ def test_the_core_leaves_its_last_words_and_those_of_the_run_before_go(tmp_path:
         assert safe.why(tmp_path) == "it ended again and again"
 
 
+def test_the_last_words_name_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError), safe.last_words(tmp_path, {"DOE.mp4", "/clips/DOE.mp4"}):
+        raise CaptureError("/clips/DOE.mp4: cannot be read: No such file or directory")
+    assert safe.why(tmp_path) == "...: cannot be read: No such file or directory"
+
+
 def test_it_says_why_and_ends_with_try_again(site: Path) -> None:
     run_dir = site.parent / "run"
     (run_dir / safe.END).write_text("watchdog dumped ABRT")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge.cli import assemble
+from edge.console.commands import power, selftest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "systemd"
@@ -45,12 +46,17 @@ def test_the_first_configuration_is_one() -> None:
     assert str(site.outbox_path) == "/var/lib/endoedge/outbox.db"
 
 
+def test_what_a_console_asks_for_may_be_ordered() -> None:
+    ordered = set(re.findall(r"endoedge-order@(\S+)\.path", (FOLDER / "endoedge.target").read_text()))
+    assert ordered == {*power.SERVICES.values(), power.REBOOT, selftest.UNIT}
+
+
 def test_the_units_name_units_and_users_that_are_there() -> None:
     named = {
         name
         for path in [*SERVICES, FOLDER / "endoedge.target", FOLDER / "endoedge.rules"]
-        for name in re.findall(r"endoedge[\w-]*@?(?:%k)?\.(?:service|target)", path.read_text())
+        for name in re.findall(r"(?<![/\w.-])endoedge[\w-]*(?:@[^\s\"]*)?\.(?:service|target|path)", path.read_text())
     }
-    assert {name.replace("%k", "") for name in named} <= {path.name for path in FOLDER.iterdir()}
+    assert {re.sub(r"@.*(\.\w+)$", r"@\1", name) for name in named} <= {path.name for path in FOLDER.iterdir()}
     users = set(re.findall(r"^u (\S+)", (FOLDER / "endoedge.sysusers.conf").read_text(), re.MULTILINE))
     assert {user for unit in SERVICES for user in re.findall(r"^User=(\S+)", unit.read_text(), re.MULTILINE)} == users

@@ -9,7 +9,7 @@ import pytest
 
 from edge import core, model, status
 from edge.cli import assemble
-from edge.cli.run import Reporter
+from edge.cli.run_core import Reporter
 from edge.cli.words import say
 from edge.infer import null
 from edge.ledger import Ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from edge.console.commands import access, logs, power, state, support
+from edge.console.commands import access, logs, power, selftest, state, support
 from edge.console.commands.desk import Desk
 from edge.console.job import Job
 from edge.console.tokens import Right
@@ -47,7 +47,7 @@ COMMANDS = {
         Command("login", "[TOKEN]", "get a challenge; answer it with a token", None, access.login),
         Command("logout", "", "end the login", None, access.logout),
         Command("log", "[N]", "newest N lines of the journal (20)", "diagnose", logs.log),
-        Command("selftest", "", "endoedge check, on this box", "diagnose", logs.selftest),
+        Command("selftest", "", "endoedge check --deep, on one page", "diagnose", selftest.selftest),
         Command("support", "", "send a support bundle by YMODEM", "diagnose", support.support),
         Command("reset", "core|uplink", "restart one service", "restart", power.reset),
         Command("reboot", "now", "restart the machine", "restart", power.reboot),

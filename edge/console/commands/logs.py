@@ -1,4 +1,4 @@
-"""What the box has written, and what it finds when it looks at itself."""
+"""What the box has written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edge.console import bundle, redact
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, child
 from edge.console.text import folded
@@ -14,7 +15,6 @@ from edge.errors import ConsoleError
 
 LINES, LINES_MOST = 20, 500
 _JOURNAL_WITHIN_S = 10.0
-_CHECK_WITHIN_S = 180.0
 _PRIORITIES = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")
 
 
@@ -23,9 +23,9 @@ def log(desk: Desk, words: list[str]) -> Job:
     if len(words) > 1 or not number.isdecimal() or not 1 <= int(number) <= LINES_MOST:
         raise ConsoleError(f"expected a number of lines, 1 to {LINES_MOST}")
     ended = yield from child([*desk.box.journal_command, "-n", number], desk.box.clock, _JOURNAL_WITHIN_S, 1 << 20)
-    records = list(journal_records(ended.output))
+    records, (_, secrets) = list(journal_records(ended.output)), bundle.site(desk.box)
     for record in records:
-        yield from folded(record_line(record), indent="    ")
+        yield from folded(redact.scrubbed(record_line(record), secrets), indent="    ")
     if ended.code:
         raise ConsoleError(f"journalctl: {ended.last_words}")
     yield f"{len(records)} lines" + (", there were more than fit" if ended.cut else "")
@@ -56,37 +56,3 @@ def _message(message: Any) -> str:
     if isinstance(message, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in message):
         return bytes(message).decode("utf-8", "replace")
     return str(message)
-
-
-def selftest(desk: Desk, words: list[str]) -> Job:
-    if words:
-        raise ConsoleError("selftest takes no words")
-    if not desk.box.check:
-        raise ConsoleError("this console was started without a self-test")
-    yield "this takes up to three minutes; ^C ends it"
-    ended = yield from child(desk.box.check, desk.box.clock, _CHECK_WITHIN_S)
-    try:
-        report = msgspec.json.decode((ended.output.strip().splitlines() or [b""])[-1], type=_Report)
-    except msgspec.DecodeError as exc:
-        raise ConsoleError(f"the self-test broke off: {ended.last_words}") from exc
-    for row in report.checks:
-        yield from folded(f"{'ok' if row.good else 'NO':<3} {row.what:<15} {row.found}", indent=" " * 20)
-        if row.mend and not row.good:
-            yield from folded(f"{'':<20}to mend it: {row.mend}", indent=" " * 20)
-    failed = sum(not row.good for row in report.checks)
-    if failed:
-        raise ConsoleError(f"self-test: {failed} of {len(report.checks)} failed")
-    yield f"self-test: all {len(report.checks)} passed"
-
-
-class _Row(msgspec.Struct, frozen=True):
-    what: str
-    good: bool
-    found: str
-    mend: str = ""
-
-
-class _Report(msgspec.Struct, frozen=True):
-    """What `endoedge check --json` prints last."""
-
-    checks: list[_Row]

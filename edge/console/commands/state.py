@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edge import __version__
-from edge.console.box import STALE_S, Box, CoreView, UplinkView
+from edge.console.box import STALE_S, Box, CoreView, TroubleView, UplinkView
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, Take, child
 from edge.console.text import pairs
@@ -33,11 +33,12 @@ def status(desk: Desk, words: list[str]) -> Job:
             ("model", f"{core.model.name} {core.model.version} {core.model.precision} on {core.model.backend}"),
             ("events", f"{core.events} ({core.alerts} alerts) since start, {core.waiting} not committed yet"),
             ("board", _board(core)),
+            ("disk", f"{core.disk.free_mib} of {core.disk.size_mib} MiB free" if core.disk else "not read"),
         )
     if isinstance(uplink, str):
         yield from pairs(("uplink", uplink))
     else:
-        yield from pairs(("uplink", _alive(box.uplink_age_s(), f"pid {uplink.pid}")), ("broker", _broker(uplink)))
+        yield from pairs(("uplink", _alive(box.uplink_age_s(uplink), f"pid {uplink.pid}")), ("broker", _broker(uplink)))
     yield from pairs(("outbox", _queue(box)), ("clock", _clock(box)))
     wrong = list(faults_of(box))
     yield from pairs(("faults", f"{len(wrong)}, see `faults`" if wrong else "none"))
@@ -83,7 +84,12 @@ def faults(desk: Desk, words: list[str]) -> Job:
     found = list(faults_of(desk.box))
     yield from pairs(*found)
     yield f"faults now: {len(found) or 'none'}"
-    yield "earlier ones are in the journal: `log`"
+    earlier = sorted(_troubles(desk.box), key=lambda trouble: trouble.until_ns)
+    for trouble in earlier:
+        ago_s, lasted_s = (desk.box.clock.now_ns() - trouble.until_ns) / 1e9, trouble.until_ns - trouble.since_ns
+        when = f"{_duration(ago_s)} ago" + (f", for {_duration(lasted_s / 1e9)}" if lasted_s else "")
+        yield from pairs((trouble.where.rpartition("/")[2][:13], f"{when}: {trouble.what}"))
+    yield f"over, since the machine started: {len(earlier) or 'none'}; the rest is in the journal: `log`"
 
 
 def model(desk: Desk, words: list[str]) -> Job:
@@ -94,6 +100,7 @@ def model(desk: Desk, words: list[str]) -> Job:
         ("runs on", f"{core.model.backend}, {core.model.precision}"),
         ("sha256", core.model.sha256),
         ("pipeline", core.pipeline),
+        ("its sha256", core.pipeline_sha256),
     )
 
 
@@ -183,13 +190,22 @@ def faults_of(box: Box) -> Iterator[tuple[str, str]]:
     if isinstance(uplink, str):
         yield "uplink", uplink
     else:
-        if box.uplink_age_s() > STALE_S:
-            yield "uplink", f"has said nothing for {_duration(box.uplink_age_s())}"
+        if box.uplink_age_s(uplink) > STALE_S:
+            yield "uplink", f"has said nothing for {_duration(box.uplink_age_s(uplink))}"
         if not uplink.connected or uplink.last_error:
             yield "broker", uplink.last_error or "not connected"
+        if uplink.metrics_push:
+            yield "metrics", f"not pushed: {uplink.metrics_push}"
         yield from ((topic.rpartition("/")[2], why) for topic, why in uplink.waiting.items())
     if isinstance(queue, str):
         yield "outbox", queue
+
+
+def _troubles(box: Box) -> Iterator[TroubleView]:
+    """Those that are over."""
+    for said in (box.core(), box.uplink()):
+        if not isinstance(said, str):
+            yield from (trouble for trouble in said.troubles if trouble.until_ns)
 
 
 def _core_faults(box: Box, core: CoreView) -> Iterator[tuple[str, str]]:
@@ -238,7 +254,8 @@ def _queue(box: Box) -> str:
 
 def _clock(box: Box) -> str:
     wall = box.clock.wall()
-    return f"{wall} ({'synchronised' if wall.trusted else 'NOT synchronised, do not believe it'})"
+    kept = f"synchronised by {wall.source}" if wall.trusted else "NOT synchronised, do not believe it"
+    return f"{wall} ({kept})"
 
 
 def _duration(seconds: float) -> str:

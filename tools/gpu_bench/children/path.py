@@ -18,11 +18,10 @@ from ulid import ULID
 from edge import core
 from edge.capture import file as file_source
 from edge.cli import assemble
-from edge.cli.replay import InMemory
 from edge.decide.rules import Rules
 from edge.errors import CaptureError
 from edge.heads import Heads
-from edge.ledger import Ledger
+from edge.ledger import InMemory, Ledger
 from edge.messages import Event
 from edge.timing import Stages, settle
 from edge.types import Backend, Findings, Frame, Gap, SignalState, SourceStats

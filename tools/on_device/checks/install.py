@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.cli import targets
-from edge.cli.targets import Row
 from edge.config import SiteConfig
+from edge.console.report import Row
 from tools.on_device import Context, Result, failed, passed
 
 TITLE = "GStreamer's elements, libraries, permissions"

@@ -22,7 +22,7 @@ UART, UART_FAR_END = Path("/dev/ttyS1"), Path("/dev/ttyS2")
 USB, USB_FAR_END = Path("/dev/ttyGS0"), Path("/dev/ttyACM0")
 KEYS = Path("/etc/endoedge/service-keys")
 STATE = Path("/var/lib/endoedge-console")
-_CABLE = Path("/sys/class/udc/dummy_udc.0/soft_connect")
+_PORT_OFF = Path("/sys/bus/usb/devices/usb1/1-0:1.0/usb1-port1/disable")  # of the laptop's hub: no power, no cable
 WITHIN_S = 60.0
 
 
@@ -87,11 +87,13 @@ class Person:
 
 
 def make_service_key() -> Path:
-    """A private key, whose public one the box trusts."""
-    KEYS.mkdir(parents=True, exist_ok=True)
-    key, pem = make_keys(Path("/root/service"), "")
-    pem.rename(KEYS / pem.name).chmod(0o644)
-    return key
+    """A private key, whose public one the box trusts: the one that is there, or a new one."""
+    stem = Path("/root/service")
+    if not stem.with_suffix(".key").exists():
+        KEYS.mkdir(parents=True, exist_ok=True)
+        _, pem = make_keys(stem, "")
+        pem.rename(KEYS / pem.name).chmod(0o644)
+    return stem.with_suffix(".key")
 
 
 def make_usb_cable() -> None:
@@ -102,11 +104,11 @@ def make_usb_cable() -> None:
 
 
 def pull_usb_cable() -> None:
-    _CABLE.write_text("disconnect")
+    _PORT_OFF.write_text("1")
 
 
 def plug_usb_cable() -> None:
-    _CABLE.write_text("connect")
+    _PORT_OFF.write_text("0")
 
 
 def remove_usb_gadget() -> None:

@@ -1,0 +1,123 @@
+"""What happens to a box, done to it on purpose: "N of N recovered" for each row, and docs/faults.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from edge.errors import EdgeError
+from tools.faults import ROOT, report, rows, session
+from tools.faults.rows import Row
+from tools.faults.session import Result
+
+APART = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+_IS_APART = "ENDOEDGE_FAULTS_APART"
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 all N of N, 1 something was not, 2 usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        wanted = [rows.load(name) for name in dict.fromkeys(options.row or rows.names())]
+        if options.list:
+            return _list(wanted)
+        return _play(wanted, options)
+    except EdgeError as exc:
+        console.print(f"error: {exc}")
+        return exc.exit_code
+    except KeyboardInterrupt:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tools/faults.sh", description=__doc__)
+    parser.add_argument("row", nargs="*", metavar="ROW", help=f"all, or some of: {', '.join(rows.names())}")
+    parser.add_argument("--times", type=_count, metavar="N", help="rounds of each row (default: its own)")
+    parser.add_argument(
+        "--control", type=_count, default=session.CONTROL_TIMES, metavar="N", help="rounds with a careless product"
+    )
+    parser.add_argument("--seed", type=int, help="the dice's (default: a new one)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="default: docs/faults.md after a full run")
+    parser.add_argument("--list", action="store_true", help="say what there is, and whether it can run here")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _list(wanted: list[Row]) -> int:
+    for row in wanted:
+        why = row.missing()
+        console.print(f"{row.name}: {row.title} ({row.times} times){f'; not here: {why}' if why else ''}")
+    return 0
+
+
+def _play(wanted: list[Row], options: argparse.Namespace) -> int:
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
+    results = [_one(row, options.times or row.times, seed, options.control) for row in wanted]
+    full = not options.row and not options.times
+    if file := options.report or (ROOT / "docs" / "faults.md" if full else None):
+        file.write_text(report.page(results, seed), encoding="utf-8")
+        console.print(f"written: {file}")
+    failed = [result.row.name for result in results if not result.held and not result.skipped]
+    played = sum(not result.skipped for result in results)
+    also = f"; not: {', '.join(failed)}" if failed else ""
+    console.print(f"{played - len(failed)} of {played} rows held, {len(results) - played} skipped{also}")
+    return 1 if failed else 0
+
+
+def _one(row: Row, times: int, seed: int, control: int) -> Result:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(row.title, total=times)
+
+        def heard(_name: str, done: int, said: str) -> None:
+            progress.update(task, completed=done)
+            if said:
+                progress.console.print(f"  round {done}: {said}")
+
+        result = session.play(row, times, seed, heard, control)
+    console.print(str(result))
+    if result.kept:
+        console.print(f"  {result.problems[-1]}\n  kept: {result.kept}")
+    return result
+
+
+def apart() -> int | None:
+    """As root: all of it in mounts and processes of our own, and its exit code. Nobody else's copy of our mounts keeps
+    a disk busy then, and nothing is left mounted or running, whatever becomes of us. None: not here."""
+    if os.geteuid() or _IS_APART in os.environ or subprocess.run([*APART, "true"], capture_output=True).returncode:
+        return None
+    command = [*APART, sys.executable, "-m", "tools.faults", *sys.argv[1:]]
+    with subprocess.Popen(command, env={**os.environ, _IS_APART: "1"}) as unshare:
+
+        def pass_on(number: int, _frame: object) -> None:  # unshare itself hears nothing
+            for child in Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split():
+                os.kill(int(child), number)
+
+        signal.signal(signal.SIGTERM, pass_on)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches all of us
+        return unshare.wait()
+
+
+if __name__ == "__main__":
+    code = apart()
+    if code is None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)  # rows clean up after themselves, also then
+        code = main()
+    sys.exit(code)
