@@ -51,9 +51,9 @@ class FindingEnded(Struct, frozen=True, kw_only=True, tag="finding"):
     media_ns: int  # when it was last seen
     first_seen_ns: int
     frames: int
-    best_score: float
-    best_box: Box
-    best_seen_ns: int
+    best_score: float  # of all frames
+    best_box: Box  # in its best view: what the model was sure of, sharp, and large
+    best_seen_ns: int  # ... and when that was
 
 
 class LandmarkReached(Struct, frozen=True, kw_only=True, tag="landmark"):
@@ -135,8 +135,19 @@ class EngineChanged(Struct, frozen=True, kw_only=True, tag="engine"):
     share: float | None = None  # of `building`: how much of the phase is done, 0..1
 
 
+class ProcedureDropped(Struct, frozen=True, kw_only=True, tag="procedure_dropped"):
+    """A procedure's record and key frames were removed before the report server had them. Said again after a crash:
+    consumers drop a repeated `procedure`."""
+
+    procedure: str
+    reason: str
+    captured_ns: int
+    media_ns: int
+
+
 ProcedureEvent = ProcedureStarted | LandmarkReached | FindingEnded | Judged | ProcedureEnded
-Event = Alert | AlertCleared | ProcedureEvent | SignalChanged | ViewChanged | EffortChanged | EngineChanged
+BoxEvent = SignalChanged | ViewChanged | EffortChanged | EngineChanged | ProcedureDropped
+Event = Alert | AlertCleared | ProcedureEvent | BoxEvent
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 from ulid import ULID
 
-from edge import board, config, model
+from edge import __version__, board, config, model
 from edge.board.watch import Watch
 from edge.capture.thinned import Thinned
 from edge.cli.governor import Governor
@@ -22,6 +23,7 @@ from edge.cli.site import make_run_dir as make_run_dir
 from edge.cli.site import read_site
 from edge.config import PipelineConfig
 from edge.decide.config import RulesConfig
+from edge.decide.drops import Drops
 from edge.decide.engine import Engine
 from edge.decide.ladder import Ladder
 from edge.decide.rules import Rules
@@ -29,6 +31,7 @@ from edge.errors import EdgeError
 from edge.heads import Heads, open_all
 from edge.infer.engine_build import Building, Renewing
 from edge.outbox import Outbox
+from edge.procedure import Made
 from edge.timing import Stages
 from edge.types import HOST, Backend, Manifest, Memory, Model, Precision, RecordingSource
 
@@ -127,8 +130,27 @@ def backend_reads(site: Site) -> tuple[Memory, ...]:
     return reads
 
 
-def open_rules(site: Site, ladder: Ladder | None = None, engine: Engine | None = None) -> Rules:
-    return Rules(site.rules, run_id=str(ULID()), ladder=ladder, engine=engine)
+def open_rules(
+    site: Site, ladder: Ladder | None = None, engine: Engine | None = None, drops: Drops | None = None
+) -> Rules:
+    return Rules(site.rules, run_id=str(ULID()), ladder=ladder, engine=engine, drops=drops)
+
+
+def made_by(site: Site, loaded: Model) -> Made:
+    """What a procedure's record says of this software, its model and its pipeline."""
+    return Made(
+        software=__version__,
+        model=loaded.manifest.name,
+        model_version=loaded.manifest.version,
+        model_sha256=loaded.sha256,
+        precision=loaded.precision,
+        pipeline=site.pipeline.name,
+        pipeline_sha256=pipeline_sha256(site),
+    )
+
+
+def pipeline_sha256(site: Site) -> str:
+    return hashlib.sha256(Path(site.pipeline_file).read_bytes()).hexdigest()
 
 
 def open_governor(

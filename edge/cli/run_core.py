@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import os
 import threading
@@ -20,6 +19,7 @@ from edge.cli.pulse import CorePulse
 from edge.cli.renewal import Renewal
 from edge.cli.site import Site, read_site
 from edge.cli.witnesses import Witnesses
+from edge.decide.drops import Drops
 from edge.decide.engine import Engine
 from edge.decide.ladder import Ladder
 from edge.errors import CaptureError, OutboxError
@@ -59,9 +59,10 @@ def run_core(site: Site, stop: threading.Event, root: Path = Path("/"), mishaps:
     notifier = Notifier()
     assemble.prepare_source(site, lambda done, of: _still_preparing(notifier, done, of))
     source = Thinned(assemble.open_source(site, loaded.size))
-    ladder, engine = Ladder(), Engine()
-    rules = assemble.open_rules(site, ladder, engine)
-    witnesses = Witnesses(site, source, rules)
+    ladder, engine, drops = Ladder(), Engine(), Drops()
+    rules = assemble.open_rules(site, ladder, engine, drops)
+    made_by = assemble.made_by(site, loaded)
+    witnesses = Witnesses(site, source, rules, made_by, drops)
     stages = Stages(core.STAGES)
     governor = assemble.open_governor(site, ladder, heads, source, stages, root)
     renewing = assemble.renewed(site, loaded, backend)  # the last to start: what fails to open leaves no build behind
@@ -122,7 +123,7 @@ class Reporter:
             sha256=loaded.sha256,
             backend=backend.name,
         )
-        self._pipeline_sha256 = hashlib.sha256(Path(site.pipeline_file).read_bytes()).hexdigest()
+        self._pipeline_sha256 = assemble.pipeline_sha256(site)
         self._landmarks: list[str] = []
         self._started = time.monotonic()
         self._every = Every()
@@ -139,7 +140,7 @@ class Reporter:
         if self._renewal is not None:
             self._renewal.hear(events)
         if self._witnesses is not None:
-            self._witnesses.hear(moment, events)
+            self._witnesses.hear(moment, events, committed=not self._ledger.waiting)
         due = self._every.due()
         if self._mishaps is not None and (events or due):
             spool, board = self._parts()

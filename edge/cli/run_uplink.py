@@ -21,5 +21,6 @@ def serve(options: argparse.Namespace, stop: threading.Event) -> int:
         stop=stop,
         telemetry_path=site.status_path,
         safe_path=site.safe_path,
+        spool_path=site.spool_path,
     )
     return 0

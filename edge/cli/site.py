@@ -100,7 +100,11 @@ def resolve_paths(uplink: UplinkConfig, base: Path) -> UplinkConfig:
     tls = uplink.tls
     if tls is not None:
         tls = msgspec.structs.replace(tls, ca=absolute(tls.ca), cert=absolute(tls.cert), key=absolute(tls.key))
-    return msgspec.structs.replace(uplink, tls=tls, password_file=absolute(uplink.password_file))
+    reports = uplink.reports
+    if reports is not None:
+        token = absolute(reports.token_file)
+        reports = msgspec.structs.replace(reports, token_file=token, ca=absolute(reports.ca))
+    return msgspec.structs.replace(uplink, tls=tls, password_file=absolute(uplink.password_file), reports=reports)
 
 
 def make_run_dir(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -89,6 +90,19 @@ class Chronicle:
             self._now_ns = at.ns
         else:
             self._forget(at.ns - KEPT_NS)
+
+    @property
+    def findings(self) -> Sequence[FindingEnded]:
+        """Of this procedure, in the order in which they ended."""
+        return self._findings
+
+    def copy(self) -> Chronicle:
+        """As it is now: another thread may tell its record."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (list, set)):
+                setattr(twin, name, value.copy())
+        return twin
 
     def _hear(self, event: Event, view: ViewGate) -> None:
         if isinstance(event, ViewChanged):
@@ -202,7 +216,7 @@ class Chronicle:
         back = Span(turn_ns, whole.last_ns)
         tools = [part for span in self._tools if (part := span.within(back)).ns]
         poor = [part for spell, part in self._parts(back) if spell.view is not View.GOOD]
-        without = sum(part.ns - sum(tool.within(part).ns for tool in tools) for part in poor)
+        without = sum(part.ns for part in poor) - _shared_ns(poor, tools)
         return Times(
             duration_s=times.duration_s,
             view_s=times.view_s,
@@ -232,6 +246,18 @@ class Chronicle:
 
     def _s(self, ns: int) -> float:
         return _round(ns - self.started_ns)
+
+
+def _shared_ns(first: Sequence[Span], second: Sequence[Span]) -> int:
+    """How much lies in both; each is in order and does not overlap itself."""
+    shared_ns = one = other = 0
+    while one < len(first) and other < len(second):
+        shared_ns += first[one].within(second[other]).ns
+        if first[one].last_ns < second[other].last_ns:
+            one += 1
+        else:
+            other += 1
+    return shared_ns
 
 
 def _round(ns: int) -> float:

@@ -1,9 +1,9 @@
 """Everything that follows from one frame, in one place: effort, signal, view, procedure, landmarks, tracks, alerts.
 
-The events of one step come in this order: EffortChanged, EngineChanged, SignalChanged, ViewChanged, ProcedureStarted,
-LandmarkReached, FindingEnded (by track), AlertCleared and Alert (each in the table's order, by track), Judged,
-ProcedureEnded. What ends a procedure closes all that was open in it first: FindingEnded, AlertCleared, Judged,
-ProcedureEnded.
+The events of one step come in this order: EffortChanged, EngineChanged, ProcedureDropped, SignalChanged, ViewChanged,
+ProcedureStarted, LandmarkReached, FindingEnded (by track), AlertCleared and Alert (each in the table's order, by
+track), Judged, ProcedureEnded. What ends a procedure closes all that was open in it first: FindingEnded, AlertCleared,
+Judged, ProcedureEnded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from edge.decide.alerts import Alerts, Situation
 from edge.decide.chronicle import Chronicle
 from edge.decide.config import RulesConfig
+from edge.decide.drops import Drops
 from edge.decide.engine import Engine
 from edge.decide.judgements import Judgements
 from edge.decide.ladder import Ladder
@@ -36,15 +37,20 @@ class Rules:
     """Pure: equal inputs give equal events. Used from one thread."""
 
     def __init__(
-        self, config: RulesConfig, run_id: str, ladder: Ladder | None = None, engine: Engine | None = None
+        self,
+        config: RulesConfig,
+        run_id: str,
+        ladder: Ladder | None = None,
+        engine: Engine | None = None,
+        drops: Drops | None = None,
     ) -> None:
         """`run_id` begins every procedure's id; it must differ between runs for those ids to differ.
 
         `ladder`: of a box that spares its board; None analyses everything, whatever it takes. `engine`: of one that
-        may be building another.
+        may be building another. `drops`: of one that owes reports.
         """
         self._time = MediaTime()
-        self._ladder, self._engine = ladder, engine
+        self._ladder, self._engine, self._drops = ladder, engine, drops
         self._signal = Signal()
         self._view = ViewGate(config.view)
         self._procedure = Procedure(config.procedure, run_id)
@@ -60,6 +66,7 @@ class Rules:
         events: list[Event] = []
         events += _some(self._ladder.step(at) if self._ladder else None)
         events += self._engine.step(at) if self._engine else ()
+        events += self._drops.step(at) if self._drops else ()
         events += _some(self._step_signal(at, item))
         events += _some(self._step_view(at, item))
         events += _some(self._step_procedure(at))
@@ -77,11 +84,16 @@ class Rules:
         """Of the confirmed tracks that the last frame showed, in source pixels."""
         return {track.box for track in self._tracks.confirmed if track.seen}
 
+    def best_views(self) -> dict[int, int]:
+        """Of the confirmed tracks: when each was seen best, media time."""
+        return {track.id: track.best_seen_ns for track in self._tracks.confirmed}
+
     def finish(self, captured_ns: int, media_ns: int) -> list[Event]:
         """The stream is over: tracks end, alerts clear, the procedure ends. A second call says nothing."""
         at = self._time.at(media_ns, captured_ns)
         events: list[Event] = []
         events += self._engine.step(at) if self._engine else ()
+        events += self._drops.step(at) if self._drops else ()
         events += self._findings(self._tracks.clear(), at)
         ended = self._close_procedure(at, events) if self._procedure.id else ()
         events += self._alerts.close_all(at)
@@ -132,6 +144,7 @@ class Rules:
             trusted=view.trusted,
             held=view.held,
             confirm=bool(self._procedure.id),
+            detail=item.quality.detail if item.quality else None,
         )
 
     def _findings(self, tracks: list[Track], at: Moment) -> list[FindingEnded]:

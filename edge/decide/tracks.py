@@ -20,21 +20,36 @@ COVERED = 0.6
 """An unmatched detection inside a matched track's box by this share is a piece of that region, not a new one."""
 
 
+HALF_SHARP = 2.2
+"""A picture of this detail is half as good as a perfectly sharp one: about where one is called blurred."""
+HALF_NEAR = 0.02
+"""A region of this share of the picture is shown half as well as one that fills it."""
+
+
+def worth(score: float, detail: float | None, share: float) -> float:
+    """How good a picture of a region this is, 0..1: what the model is sure of, sharp, and large. `detail`:
+    `Quality.detail`, 0..255, None where nothing measures it. `share`: of the picture."""
+    sharp = 1.0 if detail is None else detail / (detail + HALF_SHARP) if 0.0 < detail <= 255.0 else 0.0
+    near = share / (share + HALF_NEAR) if 0.0 < share <= 1.0 else 0.0
+    return score * sharp * near
+
+
 class Track:
     """One region over time. `id` is 0 until it is confirmed, so ids count confirmed regions: 1, 2, 3 ..."""
 
     __slots__ = (
-        "best_box", "best_score", "best_seen_ns", "box", "confirmed_ns", "first_seen_ns", "frames", "history", "id",
-        "idle_ns", "label", "last_seen_ns", "missed", "score", "seen", "velocity",
+        "best_box", "best_score", "best_seen_ns", "best_worth", "box", "confirmed_ns", "first_seen_ns", "frames",
+        "history", "id", "idle_ns", "label", "last_seen_ns", "missed", "score", "seen", "velocity",
     )  # fmt: skip
 
-    def __init__(self, detection: Detection, at: Moment) -> None:
+    def __init__(self, detection: Detection, at: Moment, detail: float | None = None) -> None:
         self.id = 0
         self.label = detection.label
         self.confirmed_ns = 0
         self.first_seen_ns = self.last_seen_ns = self.best_seen_ns = at.ns
         self.box = self.best_box = detection.box
         self.score = self.best_score = detection.score
+        self.best_worth = worth(detection.score, detail, detection.area), detection.score
         self.velocity = (0.0, 0.0)  # of the centre, px/s
         self.frames = 1
         self.history = 1  # one bit a frame, newest lowest: seen
@@ -48,7 +63,8 @@ class Track:
         x0, y0, x1, y1 = self.box
         return (x0 + across, y0 + down, x1 + across, y1 + down)
 
-    def see(self, detection: Detection, at: Moment) -> None:
+    def see(self, detection: Detection, at: Moment, detail: float | None = None) -> None:
+        """`detail`: of the whole picture."""
         elapsed_s = (at.ns - self.last_seen_ns) / 1e9
         if elapsed_s > 0:
             old, new = _centre(self.box), _centre(detection.box)
@@ -59,8 +75,10 @@ class Track:
         self.box, self.score, self.last_seen_ns = detection.box, detection.score, at.ns
         self.frames += 1
         self.seen, self.missed, self.idle_ns = True, 0, 0
-        if detection.score > self.best_score:
-            self.best_score, self.best_box, self.best_seen_ns = detection.score, detection.box, at.ns
+        self.best_score = max(self.best_score, detection.score)
+        value = worth(detection.score, detail, detection.area), detection.score
+        if value > self.best_worth:
+            self.best_worth, self.best_box, self.best_seen_ns = value, detection.box, at.ns
 
     def miss(self, elapsed_ns: int, *, held: bool) -> None:
         self.seen = False
@@ -100,12 +118,20 @@ class Tracks:
         return sorted((track for track in self._tracks if track.id), key=lambda track: track.id)
 
     def step(
-        self, at: Moment, detections: Iterable[Detection], *, trusted: bool, held: bool, confirm: bool
+        self,
+        at: Moment,
+        detections: Iterable[Detection],
+        *,
+        trusted: bool,
+        held: bool,
+        confirm: bool,
+        detail: float | None = None,
     ) -> list[Track]:
         """One frame on. Returns the confirmed tracks that ended with it, by id.
 
         `trusted`: the picture may begin and confirm tracks; otherwise detections only keep tracks where they are.
-        `held`: what is not seen now is not missed. `confirm`: there is a procedure to confirm for.
+        `held`: what is not seen now is not missed. `confirm`: there is a procedure to confirm for. `detail`: the
+        picture's, where something measures it; of two views the sharper one is remembered.
         """
         elapsed_ns = at.ns - self._last_ns if self._last_ns is not None else 0
         self._last_ns = at.ns
@@ -115,11 +141,11 @@ class Tracks:
         before = len(self._tracks)
         if trusted:
             matched_boxes = [predicted[index] for index in matches.values()]
-            self._begin(at, [d for n, d in enumerate(usable) if n not in matches], matched_boxes)
+            self._begin(at, [d for n, d in enumerate(usable) if n not in matches], matched_boxes, detail)
         seen = {index: usable[n] for n, index in matches.items()}
         for index, track in enumerate(self._tracks[:before]):
             if index in seen:
-                track.see(seen[index], at)
+                track.see(seen[index], at, detail)
             else:
                 track.miss(elapsed_ns, held=held)
             if trusted:
@@ -158,12 +184,12 @@ class Tracks:
             return 0.0
         return 2.0 * overlap + max(nearness, 0.0)
 
-    def _begin(self, at: Moment, unmatched: list[Detection], matched_boxes: list[Box]) -> None:
+    def _begin(self, at: Moment, unmatched: list[Detection], matched_boxes: list[Box], detail: float | None) -> None:
         for detection in unmatched:
             strong = detection.score >= self._config.start_score
             piece = any(_intersection(detection.box, box) >= COVERED * _size(detection.box) for box in matched_boxes)
             if strong and not piece and len(self._tracks) < MOST_TRACKS:
-                self._tracks.append(Track(detection, at))
+                self._tracks.append(Track(detection, at, detail))
 
     def _confirm(self, at: Moment) -> None:
         for track in self._tracks:

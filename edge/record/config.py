@@ -10,7 +10,8 @@ from edge.types import Struct
 
 
 class RecordConfig(Struct, frozen=True, kw_only=True):
-    """What is kept of a procedure on this box: pictures of the endoscope's field alone, never of the overlay."""
+    """What is kept of a procedure on this box: pictures of the endoscope's field alone, never of the overlay. Its
+    record is kept wherever one of these is, or a report server is to have it."""
 
     key_frames: bool = True
     """One picture of each finding that was announced, and of each landmark."""
@@ -19,7 +20,9 @@ class RecordConfig(Struct, frozen=True, kw_only=True):
     path: str = ""
     """Default: `spool`, beside the outbox."""
     max_mib: Annotated[int, Meta(ge=1, le=1_048_576)] = 512
-    """The oldest are removed first."""
+    """What the report server has is removed first, then the oldest."""
+    keep_sent: Annotated[int, Meta(ge=0, le=100_000)] = 20
+    """So many procedures stay here after the report server has them: the newest."""
     rate: Annotated[float, Meta(ge=1, le=60)] = 12.5
     """Pictures a second that can be kept."""
     before_s: Annotated[float, Meta(ge=0, le=30)] = 6.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +10,9 @@ import msgspec
 
 from edge.messages import Alert, Event, FindingEnded, LandmarkReached
 from edge.record.config import RecordConfig
+from edge.record.shown import Shown, of_landmark, of_track
 from edge.record.spool import Job, Spool, SpoolStatus, Write
-from edge.types import Box, Field, Findings, Gap, Ring, Still, Struct
+from edge.types import Box, Findings, Gap, Ring, Still
 
 NEAR_NS = 500_000_000  # a still further away does not show it
 SETTLE_NS = 200_000_000  # a still may be so much later than its frame
@@ -19,23 +20,6 @@ NO_PROCEDURE = "no-procedure"
 
 Mux = Callable[[Sequence[Still], Path], None]
 """Writes stills as a film. Raises OSError or EdgeError."""
-
-
-class Shown(Struct, frozen=True, kw_only=True):
-    """`NAME.json`: what the picture and the film of this name show. Times as in the events, boxes in px."""
-
-    device: str
-    procedure: str
-    kind: str  # "polyp", "caecum": the alert's, the finding's, the landmark's
-    track: int  # 0 for a landmark
-    score: float
-    captured_ns: int
-    media_ns: int
-    width: int  # of the picture
-    height: int
-    box: Box | None  # in the picture
-    source_box: Box | None  # in the tower's
-    field: Field  # of the tower's picture
 
 
 class _Later(NamedTuple):
@@ -51,33 +35,53 @@ class Recorder:
     def __init__(self, config: RecordConfig, device: str, ring: Ring, spool: Spool, mux: Mux) -> None:
         self._config, self._device, self._ring, self._spool, self._mux = config, device, ring, spool, mux
         self._later: list[_Later] = []
+        self._best: dict[int, tuple[int, Still | None]] = {}  # track → when it was seen best, and the picture of that
 
     @property
     def status(self) -> SpoolStatus:
         return self._spool.status()
 
-    def step(self, moment: Gap | Findings, events: Iterable[Event]) -> None:
+    def step(self, moment: Gap | Findings, events: Iterable[Event], best: Mapping[int, int] | None = None) -> None:
+        """`best`: of the regions that are followed now, when each was seen best; the ring forgets that within seconds,
+        and people look at what they found for a minute."""
         for event in events:
             self._plan(event)
+        self._hold(moment.media_ns, best or {})
         if self._later:
             self._keep(moment.media_ns)
 
-    def close(self) -> None:
-        """The stream is over: films end where it ends."""
+    def finish(self, events: Iterable[Event]) -> None:
+        """The stream is over: films end where it ends. `events`: its last ones, which no step has told of."""
+        for event in events:
+            self._plan(event)
         self._keep(None)
+
+    def close(self) -> None:
+        self.finish(())
         self._spool.close()
+
+    def _hold(self, now_ns: int, best: Mapping[int, int]) -> None:
+        """A best view is looked for once, when it has stood for so long that its picture has come."""
+        self._best = {track: held for track, held in self._best.items() if track in best}
+        for track, seen_ns in best.items():
+            if now_ns - seen_ns >= SETTLE_NS and (track not in self._best or self._best[track][0] != seen_ns):
+                self._best[track] = seen_ns, self._near(seen_ns)
+
+    def _near(self, media_ns: int) -> Still | None:
+        still = self._ring.nearest(media_ns)
+        return still if still is not None and abs(still.media_ns - media_ns) <= NEAR_NS else None
 
     def _plan(self, event: Event) -> None:
         if isinstance(event, Alert) and event.track:
-            name = f"{event.kind}-{event.track:04d}"
+            name = of_track(event.kind, event.track)
             self._plan_picture(event, name, event.kind, event.track, event.media_ns, event.box, event.score)
             self._plan_film(event.procedure, name, event.media_ns)
         elif isinstance(event, FindingEnded):  # its best view, where that is still there, in place of the first
-            name = f"{event.label}-{event.track:04d}"
+            name = of_track(event.label, event.track)
             best = event.best_seen_ns, event.best_box, event.best_score
             self._plan_picture(event, name, event.label, event.track, *best)
         elif isinstance(event, LandmarkReached):
-            name = f"landmark-{event.kind}"
+            name = of_landmark(event.kind)
             self._plan_picture(event, name, event.kind, 0, event.media_ns, None, event.best_score)
             self._plan_film(event.procedure, name, event.media_ns)
 
@@ -91,9 +95,11 @@ class Recorder:
         box: Box | None,
         score: float,
     ) -> None:
+        held_ns, held = self._best.get(track, (0, None))
+
         def make() -> Job | None:
-            still = self._ring.nearest(media_ns)
-            if still is None or abs(still.media_ns - media_ns) > NEAR_NS:
+            still = held if held_ns == media_ns and held is not None else self._near(media_ns)
+            if still is None:
                 return None
             shown = Shown(
                 device=self._device,

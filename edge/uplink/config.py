@@ -35,6 +35,18 @@ class MetricsConfig(Struct, frozen=True, kw_only=True):
     push: PushConfig | None = None
 
 
+class ReportsConfig(Struct, frozen=True, kw_only=True):
+    """`[uplink.reports]`: the server that makes reports of procedures. Plain http to this machine alone."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9_.:\[\]-]{1,253}(/[A-Za-z0-9_./-]*)?$")]
+    token_file: str = "credentials/report-token"  # `endoedge enrol` writes it
+    ca: str = ""  # PEM file; "": those whom this machine trusts
+    rate_kib_s: Annotated[int, msgspec.Meta(ge=16, le=1_048_576)] = 4096  # at most; a tenth while messages wait
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 30.0  # so long a server may be silent
+    retry_min_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 2.0
+    retry_max_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 300.0
+
+
 class UplinkConfig(Struct, frozen=True, kw_only=True):
     """Broker, identity, delivery. Files are absolute paths."""
 
@@ -65,3 +77,4 @@ class UplinkConfig(Struct, frozen=True, kw_only=True):
     retry_max_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 30.0
     telemetry_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5.0
     metrics: MetricsConfig | None = None  # needs the extra `metrics`
+    reports: ReportsConfig | None = None  # None: records of procedures stay on this box

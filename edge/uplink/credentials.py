@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from edge.errors import UplinkError
-from edge.uplink.config import Tls, UplinkConfig
+from edge.uplink.config import ReportsConfig, Tls, UplinkConfig
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -46,21 +46,55 @@ def load(config: UplinkConfig) -> Credentials:
         raise UplinkError(
             f"uplink.metrics.push.url names another machine, {push.hostname}: use https, or set uplink.allow_plaintext"
         )
+    if config.reports is not None:
+        report_server(config.reports)
     if config.password_file and not config.username:
         raise UplinkError("uplink.password_file needs uplink.username beside it")
-    return Credentials(config.username, _password(config.password_file), _context(config.tls) if config.tls else None)
+    password = _first_line("uplink.password_file", config.password_file) if config.password_file else ""
+    return Credentials(config.username, password, _context(config.tls) if config.tls else None)
 
 
-def _password(name: str) -> str:
-    """The first line of the file."""
-    if not name:
-        return ""
+def report_server(config: ReportsConfig) -> ssl.SSLContext | None:
+    """Whom we trust to be it; None for plain http. Raises UplinkError naming the key."""
+    if config.retry_min_s > config.retry_max_s:
+        raise UplinkError(f"uplink.reports.retry_min_s is {config.retry_min_s}, above retry_max_s {config.retry_max_s}")
+    url = urlsplit(config.url)
+    try:
+        _ = url.port
+    except ValueError as exc:
+        raise UplinkError(f"uplink.reports.url {config.url}: {exc}") from exc
+    if url.scheme == "http":
+        if url.hostname not in _LOOPBACK:
+            raise UplinkError(f"uplink.reports.url names another machine, {url.hostname}: use https")
+        return None
+    if config.ca:
+        _check_readable("uplink.reports.ca", config.ca)
+    try:
+        context = ssl.create_default_context(cafile=config.ca or None)  # verifies chain and host name
+    except ssl.SSLError as exc:
+        raise UplinkError(f"uplink.reports.ca {config.ca}: holds no PEM certificate ({exc.reason})") from exc
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def report_token(config: ReportsConfig) -> str:
+    """Raises UplinkError: there is none yet."""
+    try:
+        token = _first_line("uplink.reports.token_file", config.token_file)
+    except UplinkError as exc:
+        raise UplinkError(f"{exc}; `endoedge enrol` gets one from the server") from exc
+    if not token.isascii() or not token.isprintable():
+        raise UplinkError(f"uplink.reports.token_file {config.token_file}: holds no token in its first line")
+    return token
+
+
+def _first_line(key: str, name: str) -> str:
     try:
         lines = Path(name).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        raise UplinkError(f"uplink.password_file {name}: cannot be read: {exc}") from exc
+        raise UplinkError(f"{key} {name}: cannot be read: {exc}") from exc
     if not lines or not lines[0]:
-        raise UplinkError(f"uplink.password_file {name}: is empty")
+        raise UplinkError(f"{key} {name}: is empty")
     return lines[0]
 
 
@@ -68,7 +102,8 @@ def _context(tls: Tls) -> ssl.SSLContext:
     if bool(tls.cert) != bool(tls.key):
         raise UplinkError("uplink.tls.cert and uplink.tls.key belong together: give both or none")
     for key, name in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
-        _check_readable(key, name)
+        if name or key == "ca":
+            _check_readable(f"uplink.tls.{key}", name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = _Socket
@@ -82,12 +117,10 @@ def _context(tls: Tls) -> ssl.SSLContext:
 
 
 def _check_readable(key: str, name: str) -> None:
-    if not name and key != "ca":
-        return
     try:
         Path(name).read_bytes()
     except OSError as exc:
-        raise UplinkError(f"uplink.tls.{key} {name!r}: cannot be read: {exc.strerror}") from exc
+        raise UplinkError(f"{key} {name!r}: cannot be read: {exc.strerror}") from exc
 
 
 def _load_identity(context: ssl.SSLContext, tls: Tls) -> None:

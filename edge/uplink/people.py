@@ -15,12 +15,13 @@ from edge.status import CoreStatus, read, safe_reason
 from edge.systemd import Notifier
 from edge.uplink.config import MetricsConfig
 from edge.uplink.local import replace
-from edge.uplink.wire import UplinkStatus
+from edge.uplink.wire import ReportsStatus, UplinkStatus
 from edge.watchdog import Pulse, UplinkBeat, uplink_rows
 
 if TYPE_CHECKING:
     from edge.uplink.metrics import Exporter
     from edge.uplink.push import Push
+    from edge.uplink.reports import Reports
 
 _CORE_BYTES = 1 << 16
 
@@ -36,10 +37,11 @@ class People:
         retry_max_s: float,
         exporter: Exporter | None = None,
         push: Push | None = None,
+        reports: Reports | None = None,
     ) -> None:
         """`core_path`, `safe_path`: what core, or the safe state in its stead, says of itself."""
         self._status_path, self._core_path, self._safe_path = status_path, core_path, safe_path
-        self._notifier, self._exporter, self._push = Notifier(), exporter, push
+        self._notifier, self._exporter, self._push, self._reports = Notifier(), exporter, push, reports
         # Ready: the loop turns. Broker and outbox may be hours away.
         self._pulse: Pulse[UplinkBeat] = Pulse(self._notifier, uplink_rows(retry_max_s))
 
@@ -66,6 +68,13 @@ class People:
         """Why figures that should be pushed are not; "" when they are, or nobody wants them."""
         return self._push.fault if self._push else ""
 
+    def reports(self, *, busy: bool) -> ReportsStatus | None:
+        """What became of them; None where there is no report server. `busy`: messages wait, and go first."""
+        if self._reports is None:
+            return None
+        self._reports.busy = busy
+        return self._reports.status()
+
     def tell(self, status: UplinkStatus, attempts: int) -> str:
         """`attempts`: at a connection. Why the status file could not be written; "" when it was."""
         beat = UplinkBeat(
@@ -83,6 +92,8 @@ class People:
     def close(self) -> None:
         self._notifier.say("STOPPING=1", "STATUS=ends")
         self._notifier.close()
+        if self._reports is not None:
+            self._reports.close()
         if self._push is not None:
             self._push.close()
         if self._exporter is not None:

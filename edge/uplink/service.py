@@ -26,6 +26,7 @@ from edge.uplink.local import Bell, alone
 from edge.uplink.mqtt import Answered, Connected, Connection, Happening, LinkDownError, Lost, Received, Subscribed, Will
 from edge.uplink.people import People, open_exporter
 from edge.uplink.push import open_push
+from edge.uplink.reports import open_reports
 from edge.uplink.wire import State, Telemetry, Topics, UplinkStatus
 
 log = logging.getLogger(__name__)
@@ -48,13 +49,15 @@ def run(
     stop: threading.Event,
     telemetry_path: Path | None = None,
     safe_path: Path | None = None,
+    spool_path: Path | None = None,
 ) -> None:
     """Deliver until `stop` is set (noticed within TICK_S, or a connection attempt's time-out).
 
     `status_path`: written once a second (`wire.UplinkStatus`). `telemetry_path`: core's status file, forwarded as
-    telemetry. `safe_path`: there while the box is in its safe state, which is then part of our own. Whatever broker,
-    network or outbox do is retried for ever and shown in the status file. Raises UplinkError at once for what retrying
-    cannot mend: files of `[uplink]`, device id, lock, socket.
+    telemetry. `safe_path`: there while the box is in its safe state, which is then part of our own. `spool_path`:
+    where core keeps procedures' records, for `[uplink.reports]`. Whatever broker, network, report server or outbox do
+    is retried for ever and shown in the status file. Raises UplinkError at once for what retrying cannot mend: files of
+    `[uplink]`, device id, lock, socket.
     """
     try:
         msgspec.convert(device, Name)
@@ -64,7 +67,8 @@ def run(
     with alone(outbox_path), contextlib.closing(Bell(notify_socket)) as bell:
         exporter = open_exporter(config.metrics, outbox_path.parent)
         push = open_push(config, device, exporter.text if exporter else None)
-        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter, push)
+        reports = open_reports(config.reports, spool_path)
+        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter, push, reports)
         uplink = _Uplink(config, device, outbox_path, people, bell)
         try:
             while not stop.is_set():
@@ -352,7 +356,9 @@ class _Uplink:
         lanes = self._lanes.values()
         fault = self._link_fault or self._flapping
         broker = fault.text if fault and fault is not NOT_YET else ""
-        self._history.step({"broker": broker} | self._waiting, time.monotonic_ns())
+        reports = self._people.reports(busy=depth > 0 and self._link_fault is None)
+        wrong = {"broker": broker} | self._waiting | ({"reports": reports.fault} if reports else {})
+        self._history.step(wrong, time.monotonic_ns())
         return UplinkStatus(
             device=self._device,
             broker=f"{self._config.host}:{self._config.port}",
@@ -376,6 +382,7 @@ class _Uplink:
             safe=self._safe,
             troubles=self._history.troubles,
             metrics_push=self._people.push_fault(),
+            reports=reports,
         )
 
     def _backlog(self, now: clock.Moment) -> tuple[int, float]:

@@ -59,6 +59,19 @@ class Ack(Struct, frozen=True, kw_only=True):
     consumer: str
 
 
+class ReportsStatus(Struct, frozen=True, kw_only=True):
+    """What became of the procedures that the report server is to have. Counters since the process started."""
+
+    server: str
+    waiting: int  # procedures that are over and not sent
+    sent: int
+    frames: int  # key frames among what was sent
+    bytes: int
+    aside: dict[str, str]  # procedure → why the server will not take it; tried again when the uplink starts anew
+    fault: str  # why nothing is sent now; "" when all is well
+    permanent: bool  # it looks as if a person must act
+
+
 class UplinkStatus(Struct, frozen=True, kw_only=True):
     """The uplink's status file, replaced once a second, and part of telemetry. Counters since the process started."""
 
@@ -84,6 +97,7 @@ class UplinkStatus(Struct, frozen=True, kw_only=True):
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
     troubles: tuple[Trouble, ...] = ()  # the last that went wrong, oldest first, over restarts of the uplink
     metrics_push: str = ""  # why figures that should be pushed are not; it holds up no message
+    reports: ReportsStatus | None = None  # None: there is no report server
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):

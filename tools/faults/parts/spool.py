@@ -6,7 +6,8 @@ import random
 import time
 from pathlib import Path
 
-from edge.record.spool import FRESH, Job, Spool
+from edge.record.room import FRESH
+from edge.record.spool import Job, Spool
 from tools.faults.promises import Promises, promise
 
 MAX_BYTES = 3 << 20
