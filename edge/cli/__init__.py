@@ -1,4 +1,4 @@
-"""The command line: `endoedge run | check | bench | replay | demo | display | model | console`.
+"""The command line: `endoedge run | check | bench | replay | demo | display | model | console | enrol`.
 
 Every command prints for people (rich) or, with `--json`, one JSON object on the last line for machines. Exit codes:
 0 fine, 1 something failed, 2 the command line or a configuration is wrong.
@@ -24,6 +24,7 @@ COMMANDS = (
     "display",
     "model",
     "console",
+    "enrol",
 )  # each: a file with HELP, arguments() and main()
 SERVICES = ("run", "console")  # what they log is for the journal
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.messages import Alert, EffortChanged, EngineChanged, Event, Judged, LandmarkReached
+from edge.messages import Alert, EffortChanged, EngineChanged, Event, Judged, LandmarkReached, ProcedureDropped
 
 DETAILS = ("kind", "label", "state", "view", "track", "findings")  # of events that have no sentence of their own
 
@@ -19,6 +19,8 @@ def say(event: Event) -> str:
         return f"effort {event.effort}, was {event.previous}: {event.reason}"
     if isinstance(event, EngineChanged):
         return f"engine {event.state}: {event.detail}" + ("" if event.share is None else f" {event.share:.0%}")
+    if isinstance(event, ProcedureDropped):
+        return f"procedure {event.procedure} is removed: {event.reason}"
     if isinstance(event, Judged):
         return f"{event.kind}: {_verdict(event)}"
     details = [

@@ -51,6 +51,18 @@ class SourceView(msgspec.Struct, frozen=True):
 
 class SpoolView(msgspec.Struct, frozen=True):
     fault: str = ""
+    procedures: int = 0
+    waiting: int = 0
+
+
+class ReportsView(msgspec.Struct, frozen=True):
+    """Of `edge.uplink.wire.ReportsStatus`."""
+
+    server: str = "?"
+    waiting: int = 0
+    sent: int = 0
+    aside: dict[str, str] = msgspec.field(default_factory=dict)
+    fault: str = ""
 
 
 class ZoneView(msgspec.Struct, frozen=True):
@@ -133,6 +145,7 @@ class UplinkView(msgspec.Struct, frozen=True):
     refused: int = 0
     troubles: list[TroubleView] = msgspec.field(default_factory=list)
     metrics_push: str = ""
+    reports: ReportsView | None = None
 
 
 class Queue(NamedTuple):

@@ -87,6 +87,9 @@ def _statuses(box: Box) -> dict[str, Any]:
     core = snapshot.get("core")
     if isinstance(core, dict):
         snapshot["core"] = {key: value for key, value in core.items() if key not in CLINICAL}
+    uplink = snapshot.get("uplink")
+    if isinstance(uplink, dict) and isinstance(uplink.get("reports"), dict):
+        uplink["reports"]["aside"] = len(uplink["reports"].get("aside", ()))  # of procedures: how many, not which
     return snapshot
 
 

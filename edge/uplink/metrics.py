@@ -20,7 +20,7 @@ from edge.errors import UplinkError
 from edge.status import CoreStatus
 from edge.types import SignalState
 from edge.uplink.config import MetricsConfig
-from edge.uplink.wire import UplinkStatus
+from edge.uplink.wire import ReportsStatus, UplinkStatus
 
 CORE_FRESH_NS = 5_000_000_000
 
@@ -78,6 +78,10 @@ def _info(seen: Seen) -> Samples:
         yield (seen.uplink.device, core.version, core.pipeline, model.name, model.version, model.precision), 1
 
 
+def _reports(value: Callable[[ReportsStatus], float]) -> Callable[[Seen], Samples]:
+    return lambda seen: [((), value(seen.uplink.reports))] if seen.uplink.reports else []
+
+
 def _stages(core: CoreStatus) -> Samples:
     for name, stage in core.stages.items():
         yield ("p50", name), stage.p50_ms / 1e3
@@ -87,6 +91,8 @@ def _stages(core: CoreStatus) -> Samples:
 def _faults(seen: Seen) -> Samples:
     yield ("uplink",), bool(seen.uplink.last_error)
     yield ("metrics_push",), bool(seen.uplink.metrics_push)
+    if seen.uplink.reports is not None:
+        yield ("reports",), bool(seen.uplink.reports.fault)
     if seen.core is not None:
         yield ("outbox",), bool(seen.core.fault)
         yield ("board",), bool(seen.core.board and seen.core.board.problems)
@@ -175,6 +181,14 @@ METRICS = (
     Metric("endoedge_republished_total", "Messages sent once more.", _one(lambda s: s.uplink.republished)),
     Metric("endoedge_refused_total", "Messages refused by the broker.", _one(lambda s: s.uplink.refused)),
     Metric("endoedge_unheard_total", "Messages that nobody subscribes to.", _one(lambda s: s.uplink.no_subscriber)),
+    Metric(
+        "endoedge_reports_waiting", "Procedures that the report server has not got yet.", _reports(lambda r: r.waiting)
+    ),
+    Metric(
+        "endoedge_reports_aside", "Procedures that the report server will not take.", _reports(lambda r: len(r.aside))
+    ),
+    Metric("endoedge_reports_sent_total", "Procedures that the report server took.", _reports(lambda r: r.sent)),
+    Metric("endoedge_reports_bytes_total", "Sent to the report server.", _reports(lambda r: r.bytes)),
     Metric(
         "endoedge_disk_free_bytes", "Where the outbox lies.", _one(lambda s: s.disk_free if s.disk_free >= 0 else None)
     ),

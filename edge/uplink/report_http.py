@@ -22,6 +22,7 @@ from edge.uplink.config import ReportsConfig
 from edge.uplink.handover import Answer
 
 PART = 16 << 10  # bytes that are sent between two looks at the pace
+SLACK_S = 0.1  # what was not used of the rate within so long may be made up for: waits last longer than asked
 _ANSWER_MOST = 1 << 20
 _SENTENCE_MOST = 300
 _BY_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED
@@ -96,6 +97,8 @@ class ReportServer:
                 self._http.request(method, self._path + path, self._parts(body), headers)
             response = self._http.getresponse()
             content = response.read(_ANSWER_MOST)
+            if response.length and len(content) < _ANSWER_MOST:
+                raise http.client.IncompleteRead(content, response.length)
             if not response.isclosed():  # more than anybody needs
                 self._http.close()
         except (OSError, http.client.HTTPException) as exc:
@@ -121,8 +124,8 @@ class Pacer:
 
     def __call__(self, size: int) -> None:
         now_s = time.monotonic()
-        self._free_s = max(self._free_s, now_s) + size / self._rate()
-        if self._wait(self._free_s - now_s):
+        self._free_s = max(self._free_s, now_s - SLACK_S) + size / self._rate()
+        if self._wait(max(0.0, self._free_s - now_s)):
             raise StoppedError
 
 

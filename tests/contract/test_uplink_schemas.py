@@ -22,6 +22,7 @@ from edge.messages import (
     LandmarkReached,
     Message,
     Priority,
+    ProcedureDropped,
     ProcedureEnded,
     ProcedureStarted,
     SignalChanged,
@@ -71,6 +72,7 @@ EVENTS: list[Event] = [
     EffortChanged(effort="half", previous="regions", reason="hot", captured_ns=1, media_ns=1),
     EngineChanged(state="building", detail="Building the engine", share=0.4, captured_ns=1, media_ns=1),
     EngineChanged(state="failed", detail="no room", captured_ns=1, media_ns=1),
+    ProcedureDropped(procedure="p", reason="the spool was full", captured_ns=1, media_ns=1),
 ]
 STATUS = msgspec.structs.replace(UPLINK, waiting={"a": "b"})
 SAMPLES: list[tuple[str, Any]] = [

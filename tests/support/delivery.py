@@ -53,14 +53,17 @@ class Box:
             return outbox.put(events)
 
     @contextlib.contextmanager
-    def uplink(self, telemetry: Path | None = None, safe: Path | None = None) -> Iterator[None]:
+    def uplink(
+        self, telemetry: Path | None = None, safe: Path | None = None, spool: Path | None = None
+    ) -> Iterator[None]:
         """The uplink in a thread; what it raises is raised here."""
         stop, raised = threading.Event(), []
 
         def target() -> None:
             try:
                 paths = (self.outbox_path, self.status_path, self.notify)
-                service.run(self.config, DEVICE, *paths, stop, telemetry_path=telemetry, safe_path=safe)
+                more = {"telemetry_path": telemetry, "safe_path": safe, "spool_path": spool}
+                service.run(self.config, DEVICE, *paths, stop, **more)
             except BaseException as exc:
                 raised.append(exc)
 

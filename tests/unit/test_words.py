@@ -21,6 +21,7 @@ from edge.messages import (
     Judged,
     LandmarkReached,
     Priority,
+    ProcedureDropped,
     ProcedureEnded,
     ProcedureStarted,
     ViewChanged,
@@ -74,6 +75,10 @@ def judged(label: str, **shares: float) -> Judged:
         (
             EngineChanged(state="failed", detail="no room", captured_ns=1, media_ns=1),
             "engine failed: no room",
+        ),
+        (
+            ProcedureDropped(procedure="p", reason="no room", captured_ns=1, media_ns=1),
+            "procedure p is removed: no room",
         ),
         (
             ProcedureEnded(procedure="p", captured_ns=1, media_ns=1, duration_ns=1, findings=2),

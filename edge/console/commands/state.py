@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edge import __version__
-from edge.console.box import STALE_S, Box, CoreView, TroubleView, UplinkView
+from edge.console.box import STALE_S, Box, CoreView, ReportsView, TroubleView, UplinkView
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, Take, child
 from edge.console.text import pairs
@@ -120,7 +120,11 @@ def procedure(desk: Desk, words: list[str]) -> Job:
     del words
     core = _needed(desk.box.core())
     yield from pairs(("view", core.view or "-"), ("landmarks", ", ".join(core.landmarks) or "none reached"))
-    yield "the procedure's record is not shown by this version"
+    spool, uplink = core.spool, desk.box.uplink()
+    kept = f"kept; {spool.procedures} on this box, {spool.waiting} not written yet" if spool else "not kept ([record])"
+    yield from pairs(("record", kept))
+    reports = None if isinstance(uplink, str) else uplink.reports
+    yield from pairs(("reports", _reports(reports) if reports else "no report server"))
 
 
 def update(desk: Desk, words: list[str]) -> Job:
@@ -196,6 +200,10 @@ def faults_of(box: Box) -> Iterator[tuple[str, str]]:
             yield "broker", uplink.last_error or "not connected"
         if uplink.metrics_push:
             yield "metrics", f"not pushed: {uplink.metrics_push}"
+        if uplink.reports and uplink.reports.fault:
+            yield "reports", f"{uplink.reports.server}: {uplink.reports.fault}"
+        if uplink.reports and uplink.reports.aside:
+            yield "reports", f"{len(uplink.reports.aside)} put aside; why is in the journal: `log`"
         yield from ((topic.rpartition("/")[2], why) for topic, why in uplink.waiting.items())
     if isinstance(queue, str):
         yield "outbox", queue
@@ -243,6 +251,11 @@ def _broker(uplink: UplinkView) -> str:
     state = "connected" if uplink.connected else "NOT connected"
     error = uplink.last_error.removeprefix(f"broker {uplink.broker}: ")
     return f"{uplink.broker} {state}{': ' + error if error else ''}"
+
+
+def _reports(reports: ReportsView) -> str:
+    aside = f", {len(reports.aside)} put aside" if reports.aside else ""
+    return f"{reports.server}: {reports.sent} sent since start, {reports.waiting} wait{aside}"
 
 
 def _queue(box: Box) -> str:
