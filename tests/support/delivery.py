@@ -62,8 +62,9 @@ class Box:
         def target() -> None:
             try:
                 paths = (self.outbox_path, self.status_path, self.notify)
-                more = {"telemetry_path": telemetry, "safe_path": safe, "spool_path": spool}
-                service.run(self.config, DEVICE, *paths, stop, **more)
+                service.run(
+                    self.config, DEVICE, *paths, stop, telemetry_path=telemetry, safe_path=safe, spool_path=spool
+                )
             except BaseException as exc:
                 raised.append(exc)
 
