@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.clock import ClockStatus
-from edge.uplink.wire import UplinkStatus
+from edge.uplink.wire import ReportsStatus, UplinkStatus
 
 UPLINK = UplinkStatus(
     device="box-1",
@@ -25,4 +25,14 @@ UPLINK = UplinkStatus(
     no_subscriber=0,
     refused=0,
     telemetry_dropped=0,
+    reports=ReportsStatus(
+        server="https://reports.example",
+        waiting=2,
+        sent=3,
+        frames=30,
+        bytes=3_000_000,
+        aside={"run-9": "answers 400"},
+        fault="",
+        permanent=False,
+    ),
 )

@@ -399,3 +399,25 @@ def test_an_outbox_that_everybody_has_closed_is_read_by_who_may_only_read() -> N
             assert box.queue() == (0, "")
         finally:
             os.seteuid(0)
+
+
+def test_procedure_says_that_a_record_is_kept_and_not_what_is_in_it(person: Person) -> None:
+    reports = {
+        "server": "https://r.example",
+        "sent": 3,
+        "waiting": 2,
+        "aside": {"01XX-1": "answers 400"},
+        "fault": "away",
+    }
+    (person.folder / "run/status.json").write_text(json.dumps(CORE | {"spool": {"procedures": 5, "waiting": 1}}))
+    (person.folder / "run/uplink.json").write_text(json.dumps(UPLINK | {"reports": reports}))
+    said = person.asks("procedure")
+    assert "kept; 5 on this box, 1 not written yet" in said
+    assert "3 sent since start, 2 wait, 1 put aside" in said.replace("\r\n" + " " * 14, " ")
+    assert "01XX-1" not in said
+    assert "https://r.example: away" in person.asks("faults").replace("\r\n" + " " * 14, "")
+    (person.folder / "run/status.json").write_text(json.dumps(CORE))
+    (person.folder / "run/uplink.json").write_text(json.dumps(UPLINK))
+    said = person.asks("procedure")
+    assert "not kept" in said
+    assert "no report server" in said

@@ -66,7 +66,10 @@ def person(tmp_path: Path) -> Person:
     (tmp_path / "run").mkdir()
     status = {"state": "live", "fault": f"login with {SECRETS['in the file']} refused", "classes": {"mayo": "3"}}
     (tmp_path / "run" / "status.json").write_text(json.dumps(status | {"landmarks": ["caecum"], "view": "good"}))
+    reports = {"server": "https://r.example", "aside": {"01XX-1": "answers 400: it names a person"}, "sent": 3}
+    (tmp_path / "run" / "uplink.json").write_text(json.dumps({"broker": "b:1", "reports": reports}))
     (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "record.json").write_text(json.dumps({"procedure": "01XX-1"}))
     (tmp_path / "spool" / f"{PATIENT}.jpg").write_bytes(b"\xff\xd8\xff" + PATIENT.encode())
     messages = [
         (6, "ready"),
@@ -111,8 +114,9 @@ def test_it_holds_what_helps_and_no_secret_no_picture_no_patient(person: Person)
         assert secret not in everything, where
     for line in KEY_PEM.splitlines():
         assert line not in everything
-    for word in (PATIENT, "caecum", "mayo", "EET1."):
+    for word in (PATIENT, "caecum", "mayo", "EET1.", "01XX-1", "names a person"):
         assert word not in everything
+    assert json.loads(members["status.json"])["uplink"]["reports"]["aside"] == 1
     configuration = json.loads(members["configuration.json"])
     assert configuration["capture"]["url"] == "rtsp://(removed)@192.0.2.7/main"
     assert configuration["capture"]["password"] == configuration["uplink"]["tls"]["key"] == "(removed)"

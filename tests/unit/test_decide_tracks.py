@@ -6,8 +6,11 @@ import math
 
 import msgspec
 import pytest
-from decide_story import TICK_NS, Story, detection, iou, only
+from decide_story import TICK_NS, Story, detection, iou, only, quality
+from hypothesis import given
+from hypothesis import strategies as st
 
+from edge.decide.tracks import worth
 from edge.messages import Alert, FindingEnded, ProcedureStarted
 from edge.types import SignalState, View
 
@@ -204,3 +207,42 @@ def test_the_alert_shows_where() -> None:
     (alert,) = only(Alert, story.events())
     assert iou(alert.box, detection(310).box) == 1.0  # the third frame
     assert (alert.score, alert.text, alert.first_seen_ns) == (0.9, "polyp 1", round(START_S * 1e9))
+
+
+def seen(story: Story, score: float, detail: float, area: float) -> int:
+    """One more frame of the region. Returns its time."""
+    at_ns = story.media_ns
+    found = msgspec.structs.replace(detection(score=score), area=area)
+    story.frame(found)
+    sharp = msgspec.structs.replace(quality(View.GOOD), detail=detail)
+    story.items[-1] = msgspec.structs.replace(story.items[-1], quality=sharp)
+    return at_ns
+
+
+def test_of_its_views_the_best_is_sure_and_sharp_and_near() -> None:
+    """The highest score came with a blurred and a far view; it is still the finding's score."""
+    story = begun()
+    for _ in range(5):
+        seen(story, 0.8, 9.0, 0.02)
+    seen(story, 0.98, 1.0, 0.02)  # blurred
+    seen(story, 0.99, 9.0, 0.002)  # far away
+    best_ns = seen(story, 0.9, 12.0, 0.05)
+    seen(story, 0.62, 14.0, 0.06)  # of little use to who has to believe it
+    (finding,) = only(FindingEnded, story.frames(1.0).events())
+    assert finding.best_seen_ns == best_ns
+    assert finding.best_score == 0.99
+
+
+@given(
+    st.floats(0, 1), st.one_of(st.none(), st.floats()), st.floats(), st.floats(0, 1), st.floats(0, 255), st.floats(0, 1)
+)
+def test_what_a_view_is_worth(
+    score: float, any_detail: float | None, any_share: float, more: float, detail: float, share: float
+) -> None:
+    """Between 0 and 1 whatever a head says, and never less for a better view."""
+    assert 0.0 <= worth(score, any_detail, any_share) <= 1.0
+    least = worth(score, detail, share)
+    assert worth(max(score, more), detail, share) >= least
+    assert worth(score, max(detail, 255 * more), share) >= least
+    assert worth(score, detail, max(share, more)) >= least
+    assert worth(score, None, share) >= least
