@@ -12,7 +12,7 @@ import pytest
 from edge import spooled
 from edge.cli import processes
 from edge.procedure import Record
-from tests.support import busy
+from tests.support import busy, clips
 from tests.support.broker import free_port
 from tests.support.report_server import TOKEN, serving
 from tests.support.waiting import wait_for
@@ -29,6 +29,7 @@ def records(folder: Path) -> list[Record]:
 def test_killed_and_closed_and_handed_over(tmp_path: Path) -> None:
     log = tmp_path / "log"
     file = busy.site(tmp_path, free_port())
+    clips.encode(clips.with_field(75, polyp_from=5, polyp_to=35), tmp_path / "clip.mkv")  # out of view for long enough
     core = processes.start("core", file, log)
     try:
         wait_for(lambda: any(True for one in records(tmp_path) for _ in one.key_frames()), "a key frame is recorded")
