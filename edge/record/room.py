@@ -66,7 +66,10 @@ def _importance(file: Path) -> int:
 
 
 def _of_folder(folder: Path) -> Iterator[Piece]:
-    files = [file for file in folder.iterdir() if not file.name.endswith(FRESH) and not file.name.startswith(".")]
+    try:
+        files = [file for file in folder.iterdir() if not file.name.endswith(FRESH) and not file.name.startswith(".")]
+    except PermissionError:  # somebody else's: a file system's own "lost+found"
+        return
     if not files or folder.joinpath(DROPPED) in files:
         return
     record = folder / RECORD

@@ -53,7 +53,7 @@ class Shelf:
     def _look(self, folder: Path) -> _Seen | None:
         try:
             dated_ns = (folder / spooled.RECORD).stat().st_mtime_ns
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # somebody else's, or not written yet
             return None
         if spooled.is_sent(folder) or (folder / spooled.DROPPED).exists():
             return None

@@ -17,12 +17,12 @@ import pytest
 from edge import spooled
 from edge.errors import UplinkError
 from edge.procedure import Record
-from edge.uplink import credentials, reports
+from edge.uplink import credentials, reports, service
 from edge.uplink.config import ReportsConfig, UplinkConfig
 from edge.uplink.reports import Reports
 from edge.uplink.wire import ReportsStatus
-from tests.support.broker import Authority, free_port, missing_tools
-from tests.support.delivery import Box
+from tests.support.broker import Authority, Broker, free_port, missing_tools
+from tests.support.delivery import Box, alert, consumer
 from tests.support.procedures import lay
 from tests.support.report_server import TOKEN, ReportServer, serving
 from tests.support.waiting import wait_for
@@ -344,6 +344,34 @@ def test_the_uplink_says_what_became_of_them(spool: Path, tmp_path: Path) -> Non
             lay(spool, "run-2")
             box.wait_status(lambda s: s.reports and s.reports.fault, "a fault is said")
             status = box.wait_status(lambda s: any(t.where == "reports" for t in s.troubles), "and remembered")
+
+
+@pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
+def test_alerts_go_first(spool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While messages wait the upload is told to be modest; and however long it takes, they are delivered meanwhile."""
+    made: list[Reports] = []
+
+    def open_reports(config: ReportsConfig, path: Path) -> Reports:
+        made.append(Reports(config, path))
+        return made[0]
+
+    monkeypatch.setattr(service, "open_reports", open_reports)
+    lay(spool, "run-1", frames=6, size=100_000)
+    (tmp_path / "outbox").mkdir()
+    with serving() as server, Broker(tmp_path) as broker:
+        server.read_rate = 60_000
+        box = Box(tmp_path / "outbox", broker.port, reports=msgspec.to_builtins(config(spool, server.url)))
+        box.put([alert(number) for number in range(5)])
+        with box.uplink(spool=spool):
+            wait_for(lambda: made and made[0].busy, "nobody subscribes: messages wait")
+            with consumer(box.config) as inbox:
+                inbox.wait_numbers(range(5))
+                box.put([alert(number) for number in range(5, 10)])
+                inbox.wait_numbers(range(10))
+                assert server.records == {}  # it is still at it
+                wait_for(lambda: not made[0].busy, "no message waits")
+            server.read_rate = 0
+            box.wait_status(lambda s: s.reports and s.reports.sent, "it is sent")
 
 
 def test_plain_http_is_for_this_machine_alone(tmp_path: Path) -> None:

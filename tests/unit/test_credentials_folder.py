@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from edge.cli.site import resolve_paths
-from edge.uplink.config import Tls, UplinkConfig
+from edge.uplink.config import ReportsConfig, Tls, UplinkConfig
 
 BASE = Path("/etc/endoedge")
 CONFIG = UplinkConfig(
     username="box",
     password_file="credentials/mqtt-password",
+    reports=ReportsConfig(url="https://r.example", ca="ca.pem"),
     tls=Tls(ca="ca.pem", cert="/elsewhere/box.pem", key="/etc/endoedge/credentials/tls-key"),
 )
 
@@ -26,6 +27,9 @@ def test_under_the_unit_secrets_are_the_ones_that_systemd_loaded(monkeypatch: py
         cert="/elsewhere/box.pem",
         key="/run/credentials/endoedge-uplink.service/tls-key",
     )
+    assert resolved.reports is not None
+    assert resolved.reports.token_file == "/run/credentials/endoedge-uplink.service/report-token"
+    assert resolved.reports.ca == "/etc/endoedge/ca.pem"
 
 
 def test_for_a_person_they_are_where_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
