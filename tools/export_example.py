@@ -19,19 +19,19 @@ import numpy as np
 from edge.phantom import PolypTruth, Script, frame
 from edge.procedure import Finding, Heading, Judgement, KeyFrame, Landmark, Made, Record, Times
 from server.export.case import Patient
-from server.report import Drafted, Report, Sentence, Signature
+from server.report import Drafted, Report, Section, Sentence, Signature
 
 SCRIPT = Script(seed=3, fps=1, seconds=90, passages=False)
 SHOWN = (11, 18, 47)  # frames of it with a polyp in full view
-TURN = 40  # a frame without
+TURN = 40  # a frame for the landmark
 DEVICE, PROCEDURE = "example-box", "6f1c2a40-5d0e-4b7b-9c55-0a4f5a3f1e01"
 PATIENT = Patient(
     id="0000123", issuer="Example Hospital", family="Example", given="Erika", birth_date="1961-04-05", sex="female"
 )
 
 
-def key_frame(index: int) -> tuple[KeyFrame, bytes]:
-    """Frame `index` as a box keeps it: the field alone, with a box around the largest polyp in it."""
+def key_frame(index: int, polyps: bool = True) -> tuple[KeyFrame, bytes]:
+    """Frame `index` as a box keeps it: the field alone, and where in it the largest polyp is."""
     rgb, truth = frame(SCRIPT, index)
     outline = np.array(truth.field, np.int32)
     x, y, width, height = cv2.boundingRect(outline)
@@ -39,7 +39,7 @@ def key_frame(index: int) -> tuple[KeyFrame, bytes]:
     field = (rgb * inside[..., None])[y : y + height, x : x + width]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(field, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     jpeg = encoded.tobytes()
-    polyp = max(truth.polyps, key=lambda polyp: polyp.area, default=None)
+    polyp = max(truth.polyps, key=lambda polyp: polyp.area) if polyps else None
     kept = KeyFrame(
         sha256=hashlib.sha256(jpeg).hexdigest(),
         size=len(jpeg),
@@ -58,7 +58,7 @@ def _box(polyp: PolypTruth, x: int, y: int) -> tuple[float, float, float, float]
 
 def example() -> tuple[Record, dict[str, bytes]]:
     """A record and its key frames by sha256."""
-    made = [key_frame(index) for index in (TURN, *SHOWN)]
+    made = [key_frame(TURN, polyps=False), *(key_frame(index) for index in SHOWN)]
     turn, *shown = (kept for kept, _ in made)
     record = Record(
         procedure=PROCEDURE,
@@ -158,16 +158,27 @@ def signed() -> Report:
     """The draft after a person: one mark refused, two sentences added."""
     report = draft()
     kept = [
-        msgspec.structs.replace(one, struck="a fold, no polyp") if "F2" in one.cites else one
+        msgspec.structs.replace(one, struck="a fold, no polyp") if "F1" in one.cites else one
         for one in report.sentences
     ]
-    summary = "Two lesions were removed; the mark at 2 min 56 s was a fold."
+    summary = "Two polyps were removed; the mark at 1 min 46 s was a fold."
     added = [
-        Sentence(id="S10", section="findings", text="Removed by cold snare.", cites=("F1",), by="person", author="E. Test"),
+        Sentence(
+            id="S10",
+            section="findings",
+            text="Removed by cold snare.",
+            cites=("F2", "F3"),
+            by="person",
+            author="E. Test",
+        ),
         Sentence(id="S11", section="summary", text=summary, by="person", author="E. Test"),
     ]
     signature = Signature(account="etest", name="Dr. Eva Test", at="2026-03-02T10:05:11Z")
     return msgspec.structs.replace(report, state="final", sentences=(*kept, *added), signatures=(signature,))
+
+
+def _hers(number: str, section: Section, text: str, cites: tuple[str, ...]) -> Sentence:
+    return Sentence(id=number, section=section, text=text, cites=cites, by="person", author="E. Test")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from server.report import Report, Sentence
 
 _NAMESPACE = uuid.UUID("3d0f24d9-7b53-5c3a-9d0c-0b7f1d5a6c11")  # of every identifier below; never to be changed
 _LINE = r"^[^\x00-\x1f\x7f\\^=]*$"  # what a DICOM name or number may hold (PS3.5, 6.2)
+_DECENT = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]*")  # XML and FHIR take no others
 Line = Annotated[str, Meta(max_length=64, pattern=_LINE)]
 Fact = Landmark | Finding
 
@@ -82,6 +84,8 @@ class Case:
         for sentence in report.sentences:
             if unknown := sorted(set(sentence.cites) - record.ids()):
                 yield f"report of {record.procedure}: {sentence.id} cites {', '.join(unknown)}, not in the record"
+        if wild := next((text for text in _texts(record, report) if not _DECENT.fullmatch(text)), None):
+            yield f"report of {record.procedure}: {wild!r} holds a control character"
         for frame in record.key_frames():
             content = self.frames.get(frame.sha256)
             if content is None:
@@ -140,6 +144,23 @@ class Case:
         if self.patient is None:
             return self.uid("study")
         return self.patient.study or self.uid("study", self.patient.issuer, self.patient.id)
+
+    def picture_uid(self, frame: KeyFrame) -> str:
+        """Of a key frame's DICOM instance. Another patient's would be another instance."""
+        return self.uid("picture", frame.sha256, self.study)
+
+
+def _texts(*values: object) -> Iterator[str]:
+    """Every string in them."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _texts(*value, *value.values())
+        elif isinstance(value, (list, tuple)):
+            yield from _texts(*value)
+        elif isinstance(value, msgspec.Struct):
+            yield from _texts(msgspec.to_builtins(value))
 
 
 def _wrong(frame: KeyFrame, content: bytes) -> str:

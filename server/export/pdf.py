@@ -1,4 +1,4 @@
-"""A report as a PDF: PDF/A-2b to last and PDF/UA-1 to be read aloud. Nothing is fetched: text, fonts and pictures are in it.
+"""A report as a PDF: PDF/A-2b to last, PDF/UA-1 to be read aloud. Text, fonts and pictures are in it.
 
 `page` is the same as HTML; `environment` lends its parts (`templates/_parts.html`) to the review page.
 """
@@ -31,7 +31,7 @@ _UA = b"""<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua
 </rdf:li></rdf:Seq></pdfaSchema:property>
 </rdf:li></rdf:Bag></pdfaExtension:schemas></rdf:Description>
 """
-"""PDF/UA's mark, and its description: PDF/A allows no property that it does not know without one (ISO 19005-2, 6.6.2.3)."""
+"""PDF/UA's mark, and its description: PDF/A allows no foreign property without one (ISO 19005-2, 6.6.2.3)."""
 _MARK = b"</rdf:RDF>"
 
 
