@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
+from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import Meta
@@ -19,7 +19,7 @@ from edge.types import Struct
 from server.export import jpeg
 from server.report import Report, Sentence
 
-_NAMESPACE = uuid.UUID("3d0f24d9-7b53-5c3a-9d0c-0b7f1d5a6c11")  # of every identifier below; never to be changed
+_NAMESPACE = UUID("3d0f24d9-7b53-5c3a-9d0c-0b7f1d5a6c11")  # of every identifier below; never to be changed
 _LINE = r"^[^\x00-\x1f\x7f\\^=]*$"  # what a DICOM name or number may hold (PS3.5, 6.2)
 _DECENT = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]*")  # XML and FHIR take no others
 Line = Annotated[str, Meta(max_length=64, pattern=_LINE)]
@@ -129,10 +129,10 @@ class Case:
             return max(moment(signature.at) for signature in self.report.signatures)
         return moment(self.record.heading.started_at)
 
-    def uuid(self, *part: str) -> uuid.UUID:
+    def uuid(self, *part: str) -> UUID:
         """The same one for the same part of the same procedure and revision, for ever."""
         names = [self.record.heading.device, self.record.procedure, str(self.record.revision), *part]
-        return uuid.uuid5(_NAMESPACE, "/".join(names))
+        return uuid5(_NAMESPACE, "/".join(names))
 
     def uid(self, *part: str) -> str:
         """The same as a DICOM UID (PS3.5, B.2)."""
@@ -144,6 +144,18 @@ class Case:
         if self.patient is None:
             return self.uid("study")
         return self.patient.study or self.uid("study", self.patient.issuer, self.patient.id)
+
+    @property
+    def device(self) -> UUID:
+        """The box as it was: with another model it is another device."""
+        made = self.record.heading.made_by
+        return uuid5(
+            _NAMESPACE, "/".join((self.record.heading.device, made.software, made.model_sha256, made.pipeline_sha256))
+        )
+
+    @property
+    def device_uid(self) -> str:
+        return f"2.25.{self.device.int}"
 
     def picture_uid(self, frame: KeyFrame) -> str:
         """Of a key frame's DICOM instance. Another patient's would be another instance."""
@@ -176,9 +188,14 @@ def _wrong(frame: KeyFrame, content: bytes) -> str:
     return ""
 
 
+def implementation() -> str:
+    """Of the software that writes our DICOM files."""
+    return oid("implementation").removeprefix("urn:oid:")
+
+
 def oid(name: str) -> str:
     """A name space of our own for identifiers that nobody has registered, as a URI."""
-    return f"urn:oid:2.25.{uuid.uuid5(_NAMESPACE, name).int}"
+    return f"urn:oid:2.25.{uuid5(_NAMESPACE, name).int}"
 
 
 def moment(text: str) -> datetime.datetime:

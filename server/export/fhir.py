@@ -123,7 +123,7 @@ def _observation(case: Case, fact: str, about: Json, pictures: dict[str, Json]) 
         status="cancelled" if refused else STATUS[case.report.state],
         category=[{"coding": [{"system": f"{_HL7}/observation-category", "code": "procedure"}]}],
         subject=_subject(case),
-        device={"reference": _device_url(case), "display": case.record.heading.device},
+        device={"reference": f"urn:uuid:{case.device}", "display": case.record.heading.device},
         method={"text": "Judged by software from the endoscope's picture"},
         derivedFrom=[_to(pictures[fact])] if fact in pictures else None,
         note=[_some(text=one.text, authorString=one.author) for one in case.about(fact)],
@@ -217,15 +217,6 @@ def _not_recorded(case: Case) -> Json:
 # ------------------------------------------------------------------------------- device, pictures, signatures
 
 
-def _device_url(case: Case) -> str:
-    return f"urn:uuid:{_device_id(case)}"
-
-
-def _device_id(case: Case) -> str:
-    made = case.record.heading.made_by
-    return str(case.uuid("device", made.software, made.model_sha256, made.pipeline_sha256))
-
-
 def _device(case: Case) -> Json:
     heading = case.record.heading
     made = heading.made_by
@@ -236,7 +227,7 @@ def _device(case: Case) -> Json:
     }
     return {
         "resourceType": "Device",
-        "id": _device_id(case),
+        "id": str(case.device),
         "identifier": [{"system": oid("device"), "value": heading.device}],
         "status": "active",
         "deviceName": [{"name": heading.device, "type": "user-friendly-name"}],
@@ -254,7 +245,7 @@ def _media(case: Case, fact: Fact, frame: KeyFrame) -> Json:
         type={"coding": [{"system": f"{_HL7}/media-type", "code": "image", "display": "Image"}]},
         subject=_subject(case),
         createdDateTime=_time(case, frame.at_s),
-        device={"reference": _device_url(case)},
+        device={"reference": f"urn:uuid:{case.device}"},
         width=frame.width,
         height=frame.height,
         content={**_attachment("image/jpeg", case.frames[frame.sha256]), "title": _label(fact)},
@@ -264,7 +255,7 @@ def _media(case: Case, fact: Fact, frame: KeyFrame) -> Json:
 def _provenance(case: Case) -> Iterator[Json]:
     """How the draft came about, then each signature."""
     drafted = case.report.drafted
-    assembler = {"type": _role("assembler"), "who": {"reference": _device_url(case)}}
+    assembler = {"type": _role("assembler"), "who": {"reference": f"urn:uuid:{case.device}"}}
     model = {"type": _role("composer"), "who": {"type": "Device", "display": drafted.model}}
     yield _some(
         resourceType="Provenance",

@@ -20,6 +20,7 @@ STUDIES = {  # pipeline → what the study is called
     "gastroscopy": Term(LOINC, "28014-9", "EGD study"),
 }
 PROCEDURES = {"colonoscopy": Term(SNOMED, "73761001", "Colonoscopy")}
+BODY_PARTS = {"colonoscopy": "COLON", "gastroscopy": "STOMACH"}  # PS3.16, annex L; unpaired
 FINDINGS = {("colonoscopy", "polyp"): Term(SNOMED, "399505005", "Polyp of large intestine")}
 SITES = {  # landmark → body site
     "caecum": Term(SNOMED, "32713005", "Caecum"),

@@ -107,6 +107,7 @@ _GERMAN = {
     "page": "Seite",
     "of": "von",
 }
+NAMES = {"en": "English", "de": "German"}
 LANGUAGES = {"en": _ENGLISH, "de": _GERMAN}
 TERMS = {  # a label of ours for people; others are shown as they are
     "en": {"polyp": "possible polyp", "caecum": "caecum"},
