@@ -51,8 +51,9 @@ def _picture(case: Case, fact: Fact, frame: KeyFrame, number: int) -> Dataset:
     instance.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
     instance.ImageType = ["ORIGINAL", "PRIMARY"]
     at = case.at(frame.at_s)
-    instance.ContentDate, instance.ContentTime = _date(at), _time(at)
-    instance.AcquisitionDateTime = "" if at is None else f"{_date(at)}{_time(at)}+0000"
+    if at is not None:
+        instance.ContentDate, instance.ContentTime = _date(at), _time(at)
+        instance.AcquisitionDateTime = f"{_date(at)}{_time(at)}+0000"
     instance.PatientOrientation = None
     instance.ImageComments = f"{fact.id}, {frame.at_s:.1f} s after the procedure's start"
     instance.BurnedInAnnotation = "NO"
