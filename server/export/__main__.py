@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, UsageError
 from edge.procedure import Record
 from server.export import dicom, fhir, pdf, send
 from server.export.case import Case, ExportError, Patient
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> None:
+    pacs = _pacs(options.pacs) if options.pacs else None
+    stow = _web(options.stow, "--stow") if options.stow else None
+    hospital = _web(options.fhir, "--fhir") if options.fhir else None
     record = _read(options.record, Record)
     case = Case(
         record=record,
@@ -67,13 +70,13 @@ def _export(options: argparse.Namespace) -> None:
     files = {"report.pdf": document, "report.fhir.json": json.dumps(bundle, indent=1).encode()}
     files |= {f"{number:02d}.dcm": dicom.written(instance) for number, instance in enumerate(instances, 1)}
     _write(options.out, files)
-    if options.pacs:
-        host, _, port = options.pacs.rpartition(":")
-        print("PACS:", send.store(_convert({"host": host, "port": port}, send.Pacs, "--pacs"), instances))
-    if options.stow:
-        print("STOW-RS:", send.stow(_convert({"url": options.stow}, send.Web, "--stow"), instances))
-    if options.fhir:
-        send.transact(_convert({"url": options.fhir}, send.Web, "--fhir"), bundle)
+    if pacs:
+        print(f"{options.pacs}: {send.store(pacs, instances)}")
+    if stow:
+        print(f"{options.stow}: {send.stow(stow, instances)}")
+    if hospital:
+        send.transact(hospital, bundle)
+        print(f"{options.fhir}: {len(bundle['entry'])} resources")
 
 
 def _read(file: Path, kind: type[_T]) -> _T:
@@ -90,11 +93,19 @@ def _frames(folder: Path, record: Record) -> Mapping[str, bytes]:
     return {digest: file.read_bytes() for digest, file in files.items() if file.is_file()}
 
 
-def _convert(values: dict[str, str], kind: type[_T], option: str) -> _T:
+def _pacs(text: str) -> send.Pacs:
+    host, _, port = text.rpartition(":")
     try:
-        return msgspec.convert(values, kind, strict=False)
+        return msgspec.convert({"host": host, "port": port}, send.Pacs, strict=False)
     except msgspec.ValidationError as exc:
-        raise ExportError(f"{option}: {exc}") from exc
+        raise UsageError(f"--pacs {text}: expected HOST:PORT: {exc}") from exc
+
+
+def _web(text: str, option: str) -> send.Web:
+    try:
+        return msgspec.convert({"url": text}, send.Web)
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"{option} {text}: expected a service's base address: {exc}") from exc
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

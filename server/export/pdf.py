@@ -85,10 +85,13 @@ def pdf(case: Case) -> bytes:
     html = weasyprint.HTML(string=page(case), url_fetcher=_fetcher(case), base_url="report:")
     try:
         written: bytes = html.write_pdf(
-            pdf_variant="pdf/a-2b", pdf_tags=True, pdf_identifier=case.digest.encode(), finisher=_accessible
+            pdf_variant="pdf/a-2b", pdf_tags=True, pdf_identifier=case.digest.encode(), finisher=_finished
         )
     except FatalURLFetchingError as exc:
         raise ExportError(f"report of {case.record.procedure}: {exc}") from exc
+    drawn, expected = written.count(b"/DCTDecode"), len({frame.sha256 for _, frame in case.pictures()})
+    if drawn != expected:
+        raise ExportError(f"report of {case.record.procedure}: {drawn} of {expected} key frames could be drawn")
     return written
 
 
@@ -119,8 +122,12 @@ def _fetcher(case: Case) -> Callable[..., Any]:
     return fetch
 
 
-def _accessible(_document: object, written: Any) -> None:
-    """A pydyf.PDF whose metadata says PDF/A: say PDF/UA as well."""
+def _finished(document: Any, written: Any) -> None:
+    """A weasyprint.Document and its pydyf.PDF, whose metadata says PDF/A: say PDF/UA as well. A letter that no font has
+    would be an empty box, perhaps in somebody's name."""
+    if missing := {chr(letter) for font in document.fonts.values() for letter in font.missing}:
+        letters = ", ".join(f"{letter} (U+{ord(letter):04X})" for letter in sorted(missing))
+        raise ExportError(f"no font on this machine has {letters}: install one, fonts-noto-core or fonts-noto-cjk say")
     for thing in written.objects:
         if getattr(thing, "extra", {}).get("Type") == "/Metadata":
             thing.stream = [part.replace(_MARK, _UA + _MARK) for part in thing.stream]

@@ -43,7 +43,7 @@ class SendError(EdgeError):
 class Pacs(Struct, frozen=True, kw_only=True):
     """`[export.pacs]`."""
 
-    host: str
+    host: Annotated[str, Meta(min_length=1)]
     port: Annotated[int, Meta(ge=1, le=65535)] = 104
     called: Title = "ANY-SCP"
     calling: Title = "ENDOEDGE"
@@ -66,6 +66,9 @@ class Web(Struct, frozen=True, kw_only=True):
 class Sent(NamedTuple):
     stored: int
     present: int  # it was there
+
+    def __str__(self) -> str:
+        return f"{self.stored} stored, {self.present} were there"
 
 
 # --------------------------------------------------------------------------------------------- C-STORE

@@ -77,6 +77,12 @@ def test_a_patient_in_a_draft(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert "a patient in a draft" in capsys.readouterr().err
 
 
-def test_an_address_that_is_none(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*arguments(folder, tmp_path), "--pacs", "nowhere"]) == 1
-    assert "--pacs: " in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value"), [("--pacs", "nowhere"), ("--pacs", ":104"), ("--stow", "nowhere"), ("--fhir", "http://x/")]
+)
+def test_an_address_that_is_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert main([*arguments(folder, tmp_path / "out"), option, value]) == 2
+    assert f"{option} {value}: expected" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

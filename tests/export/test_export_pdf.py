@@ -5,6 +5,7 @@ veraPDF would say more; it is not to be had from the package registries.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -174,10 +175,28 @@ def test_the_same_twice(signed: Case) -> None:
     assert pdf(signed) == pdf(signed)
 
 
-def test_in_time(signed: Case) -> None:
-    pdf(signed)
+def test_in_time(draft: Case) -> None:
+    """A long one: 40 findings, each with a picture and two sentences. Processor time: the machine may be busy."""
+    first = draft.record.findings[0]
+    many = [msgspec.structs.replace(first, id=f"F{number}", track=number) for number in range(1, 41)]
+    said = [
+        Sentence(
+            id=f"S{number}",
+            section="findings",
+            text="Seen for some time. " * 5,
+            cites=(f"F{number % 40 + 1}",),
+            by="template",
+        )
+        for number in range(1, 81)
+    ]
+    case = Case(
+        msgspec.structs.replace(draft.record, findings=tuple(many)),
+        msgspec.structs.replace(draft.report, sentences=tuple(said)),
+        draft.frames,
+    )
+    pdf(draft)  # imports
     begun = time.process_time()
-    pdf(signed)
+    pdf(case)
     assert time.process_time() - begun < WITHIN_S
 
 
@@ -186,6 +205,27 @@ def test_other_letters(signed: Case, tmp_path: Path) -> None:
     case = Case(signed.record, signed.report, signed.frames, patient)
     text = text_of(pdf(case), tmp_path)
     assert "Šťastná-Ørsted, Żaneta Ελένη Юлия" in text
+
+
+def test_a_letter_that_no_font_has(draft: Case) -> None:
+    """U+10FFFD is for private use: no font here has it."""
+    with pytest.raises(ExportError, match=r"no font on this machine has .*U\+10FFFD"):
+        pdf(with_sentence(draft, "a \U0010fffd b"))
+
+
+def test_a_picture_that_cannot_be_drawn(draft: Case) -> None:
+    """20000 x 20000 px in 17 bytes: its reader takes it for a bomb. Leaving it out of the report would be worse."""
+    broken = b"\xff\xd8\xff\xc0\x00\x0b\x08\x4e\x20\x4e\x20\x01\x01\x11\x00" + b"\xff\xd9"
+    landmark = draft.record.landmarks[0]
+    assert landmark.key_frame is not None
+    digest = hashlib.sha256(broken).hexdigest()
+    frame = msgspec.structs.replace(landmark.key_frame, sha256=digest, width=20000, height=20000)
+    record = msgspec.structs.replace(
+        draft.record, landmarks=(msgspec.structs.replace(landmark, key_frame=frame),), findings=()
+    )
+    report = msgspec.structs.replace(draft.report, sentences=())
+    with pytest.raises(ExportError, match="0 of 1 key frames could be drawn"):
+        pdf(Case(record, report, {digest: broken}))
 
 
 def test_german(draft: Case, tmp_path: Path) -> None:
