@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--patient", type=Path, metavar="FILE", help="of a signed report (JSON)")
     parser.add_argument("--institution", default="", metavar="NAME")
-    parser.add_argument("--pacs", metavar="HOST:PORT", help="send the instances there by C-STORE")
+    parser.add_argument("--pacs", metavar="TITLE@HOST:PORT", help="send the instances there by C-STORE")
     parser.add_argument("--stow", metavar="URL", help="... by STOW-RS")
     parser.add_argument("--fhir", metavar="URL", help="send the bundle there")
     return parser
@@ -94,11 +94,12 @@ def _frames(folder: Path, record: Record) -> Mapping[str, bytes]:
 
 
 def _pacs(text: str) -> send.Pacs:
-    host, _, port = text.rpartition(":")
+    title, _, address = text.partition("@")
+    host, _, port = address.rpartition(":")
     try:
-        return msgspec.convert({"host": host, "port": port}, send.Pacs, strict=False)
+        return msgspec.convert({"called": title, "host": host, "port": port}, send.Pacs, strict=False)
     except msgspec.ValidationError as exc:
-        raise UsageError(f"--pacs {text}: expected HOST:PORT: {exc}") from exc
+        raise UsageError(f"--pacs {text}: expected TITLE@HOST:PORT: {exc}") from exc
 
 
 def _web(text: str, option: str) -> send.Web:

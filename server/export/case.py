@@ -157,9 +157,9 @@ class Case:
     def device_uid(self) -> str:
         return f"2.25.{self.device.int}"
 
-    def picture_uid(self, frame: KeyFrame) -> str:
-        """Of a key frame's DICOM instance. Another patient's would be another instance."""
-        return self.uid("picture", frame.sha256, self.study)
+    def picture_uid(self, fact: Fact, frame: KeyFrame) -> str:
+        """Of the DICOM instance that shows a fact: whatever is written around it, a picture is sent once a study."""
+        return self.uid("picture", fact.id, frame.sha256, self.study)
 
 
 def _texts(*values: object) -> Iterator[str]:

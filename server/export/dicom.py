@@ -1,6 +1,6 @@
 """A report as DICOM instances: its key frames (VL Endoscopic, the JPEG as it is), the PDF encapsulated, and a
-Comprehensive SR. All UIDs come from the procedure and the content: what is sent twice is stored once, and what changes
-(a signature, a patient, a word) is another instance.
+Comprehensive SR. No UID is drawn: a picture's is made of the fact, the key frame and the study, a document's of all
+that a reader can see. What is sent twice is stored once; a report with another word or signature is another instance.
 
 Without a patient: Patient ID `EndoEdge-` and a number of the procedure's own, Patient's Name `NOT JOINED^`, the rest
 empty. Without a clock that can be believed: Study Date and Time are empty. All times are UTC and say so.
@@ -30,7 +30,7 @@ def instances(case: Case, pdf: bytes) -> list[Dataset]:
     """Key frames, then the document, then the structured report, which points at them. Raises ExportError."""
     from server.export import sr  # highdicom is large: only where a structured report is made
 
-    pictures = {fact.id: _picture(case, fact, frame, number) for number, (fact, frame) in enumerate(case.pictures(), 1)}
+    pictures = {fact.id: _picture(case, fact, frame) for fact, frame in case.pictures()}
     document = _document(case, pdf)
     return [*pictures.values(), document, sr.report(case, pictures, document)]
 
@@ -42,12 +42,14 @@ def written(instance: Dataset) -> bytes:
     return file.getvalue()
 
 
-def _picture(case: Case, fact: Fact, frame: KeyFrame, number: int) -> Dataset:
+def _picture(case: Case, fact: Fact, frame: KeyFrame) -> Dataset:
+    """Nothing in it depends on the report: the draft's pictures are the signed one's."""
     content = case.frames[frame.sha256]
     told = jpeg.read(content)
     if not told.baseline or told.components not in (1, 3):
         raise ExportError(f"key frame {frame.sha256}: expected a baseline JPEG of one or three components of 8 bits")
-    instance = _instance(case, uid.VLEndoscopicImageStorage, case.picture_uid(frame), "ES", number)
+    number = 1 + [*case.record.landmarks, *case.record.findings].index(fact)
+    instance = _instance(case, uid.VLEndoscopicImageStorage, case.picture_uid(fact, frame), "ES", number)
     instance.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
     instance.ImageType = ["ORIGINAL", "PRIMARY"]
     at = case.at(frame.at_s)
@@ -91,13 +93,14 @@ def _photometric(told: jpeg.Jpeg) -> str:
 
 def _document(case: Case, pdf: bytes) -> Dataset:
     instance = _instance(case, uid.EncapsulatedPDFStorage, case.uid("pdf", case.digest), "DOC", 1)
+    instance.InstanceCreationDate, instance.InstanceCreationTime = _date(case.dated), _time(case.dated)
     instance.ConversionType = "WSD"
     instance.ContentDate, instance.ContentTime = _date(case.dated), _time(case.dated)
     at = case.at()
     instance.AcquisitionDateTime = "" if at is None else f"{_date(at)}{_time(at)}+0000"
     instance.BurnedInAnnotation = "YES" if case.patient else "NO"
     if case.pictures():
-        instance.SourceInstanceSequence = [_source(case.picture_uid(frame)) for _, frame in case.pictures()]
+        instance.SourceInstanceSequence = [_source(case.picture_uid(*picture)) for picture in case.pictures()]
     study = terms.STUDIES.get(case.record.heading.made_by.pipeline)
     instance.DocumentTitle = study.display if study else "Endoscopy study"
     instance.ConceptNameCodeSequence = [coded(study)] if study else []
@@ -120,7 +123,6 @@ def _instance(case: Case, sop_class: uid.UID, sop_instance: str, modality: str, 
     instance.file_meta = _meta(sop_class, sop_instance)
     instance.SpecificCharacterSet = "ISO_IR 192"
     instance.TimezoneOffsetFromUTC = "+0000"
-    instance.InstanceCreationDate, instance.InstanceCreationTime = _date(case.dated), _time(case.dated)
     instance.SOPClassUID, instance.SOPInstanceUID = sop_class, sop_instance
     _patient(case, instance)
     instance.StudyInstanceUID = case.study

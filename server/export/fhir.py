@@ -240,7 +240,7 @@ def _media(case: Case, fact: Fact, frame: KeyFrame) -> Json:
     return _some(
         resourceType="Media",
         id=str(case.uuid(fact.id, frame.sha256)),
-        identifier=[{"system": "urn:dicom:uid", "value": f"urn:oid:{case.picture_uid(frame)}"}],
+        identifier=[{"system": "urn:dicom:uid", "value": f"urn:oid:{case.picture_uid(fact, frame)}"}],
         status="completed",
         type={"coding": [{"system": f"{_HL7}/media-type", "code": "image", "display": "Image"}]},
         subject=_subject(case),

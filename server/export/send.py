@@ -45,7 +45,7 @@ class Pacs(Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(min_length=1)]
     port: Annotated[int, Meta(ge=1, le=65535)] = 104
-    called: Title = "ANY-SCP"
+    called: Title  # its application entity's
     calling: Title = "ENDOEDGE"
     tls: bool = False
     ca: str = ""  # a file of certificates; "" the system's
@@ -93,9 +93,12 @@ def _association(pacs: Pacs, instances: Sequence[Dataset]) -> Iterator[Associati
     tls = (_trusted(pacs.ca), pacs.host) if pacs.tls else None
     association = entity.associate(pacs.host, pacs.port, ae_title=pacs.called, tls_args=tls)
     try:
+        if association.is_rejected:
+            answer = association.acceptor.primitive
+            why = answer.reason_str if answer is not None else "no reason given"
+            raise SendError(f"{_name(pacs)} refused us as {pacs.calling}: {why}", again=False)
         if not association.is_established:
-            why = "refused the association" if association.is_rejected else "does not answer"
-            raise SendError(f"{_name(pacs)} {why}", again=not association.is_rejected)
+            raise SendError(f"{_name(pacs)} does not answer", again=True)
         taken = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
         for instance in instances:
             if _kind(instance) not in taken:

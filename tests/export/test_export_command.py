@@ -78,7 +78,8 @@ def test_a_patient_in_a_draft(folder: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--pacs", "nowhere"), ("--pacs", ":104"), ("--stow", "nowhere"), ("--fhir", "http://x/")]
+    ("option", "value"),
+    [("--pacs", "nowhere"), ("--pacs", "PACS@:104"), ("--stow", "nowhere"), ("--fhir", "http://x/")],
 )
 def test_an_address_that_is_none(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str

@@ -164,6 +164,26 @@ def test_one_study_of_one_patient(draft: Case, signed: Case) -> None:
     assert "Example" not in str(made(draft)[0].PatientName)
 
 
+def test_one_uid_one_content(draft: Case, signed: Case) -> None:
+    """A PACS keeps what came first: whatever shares a UID has to be the same to the byte."""
+    unnamed = Case(signed.record, signed.report, signed.frames, institution=signed.institution)
+    twice = replace(signed.report, signatures=signed.report.signatures * 2)
+    renamed = Case(signed.record, twice, signed.frames, signed.patient, signed.institution)
+    kept: dict[str, bytes] = {}
+    for case in (draft, unnamed, signed, renamed):
+        for one in dicom.instances(case, PDF):
+            assert kept.setdefault(one.SOPInstanceUID, dicom.written(one)) == dicom.written(one)
+    pictures = {one.SOPInstanceUID for one in made(draft) if one.Modality == "ES"}
+    assert {one.SOPInstanceUID for one in made(unnamed) if one.Modality == "ES"} < pictures
+
+
+def test_one_key_frame_of_two_facts(draft: Case) -> None:
+    shared = draft.record.landmarks[0].key_frame
+    findings = tuple(replace(one, key_frame=shared) for one in draft.record.findings)
+    instances = made(Case(replace(draft.record, findings=findings), draft.report, draft.frames))
+    assert len({one.SOPInstanceUID for one in instances}) == len(instances) == 6
+
+
 def test_the_same_twice_and_another_when_signed(draft: Case, signed: Case) -> None:
     once, again = ([dicom.written(one) for one in dicom.instances(signed, PDF)] for _ in range(2))
     assert once == again

@@ -74,7 +74,7 @@ def test_once_however_often_and_either_way(pacs: orthanc.Orthanc, instances: lis
 @needs_orthanc
 def test_stow_alone(pacs: orthanc.Orthanc, signed: Case) -> None:
     other = msgspec.structs.replace(signed.report, signatures=(signed.report.signatures[0],) * 2)
-    instances = dicom.instances(Case(signed.record, other, signed.frames), PDF)
+    instances = dicom.instances(Case(signed.record, other, signed.frames, institution=signed.institution), PDF)
     sent = send.stow(Web(url=f"{pacs.url}/dicom-web"), instances)
     assert sent == Sent(stored=len(instances), present=0)
     assert {str(one.SOPInstanceUID) for one in instances} <= set(kept(pacs))
@@ -90,7 +90,9 @@ def test_the_pacs_shows_the_picture(pacs: orthanc.Orthanc, instances: list[Datas
 
 @needs_orthanc
 def test_another_title_is_refused(pacs: orthanc.Orthanc, instances: list[Dataset]) -> None:
-    with pytest.raises(SendError, match=r"PACS OTHER at 127\.0\.0\.1:[0-9]+ refused the association") as caught:
+    with pytest.raises(
+        SendError, match=r"PACS OTHER at 127\.0\.0\.1:[0-9]+ refused us as ENDOEDGE: Called AE title"
+    ) as caught:
         send.store(here(pacs, called="OTHER"), instances)
     assert not caught.value.again
 
@@ -114,7 +116,7 @@ def answering() -> Iterator[Callable[[int | None], Pacs]]:
         entity.add_supported_context(EncapsulatedPDFStorage)
         server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)])
         servers.append(server)
-        return Pacs(host="127.0.0.1", port=server.server_address[1], timeout_s=5)
+        return Pacs(host="127.0.0.1", port=server.server_address[1], called="TEST", timeout_s=5)
 
     yield start
     for server in servers:
@@ -153,7 +155,7 @@ def test_it_takes_no_pictures(answering: Callable[[int | None], Pacs], instances
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pynetdicom 3.0 drops one that cannot connect
 def test_nobody_is_there(instances: list[Dataset]) -> None:
     with pytest.raises(SendError, match="does not answer") as caught:
-        send.store(Pacs(host="127.0.0.1", port=free_port(), timeout_s=2), instances)
+        send.store(Pacs(host="127.0.0.1", port=free_port(), called="TEST", timeout_s=2), instances)
     assert caught.value.again
 
 
@@ -162,7 +164,7 @@ def test_nobody_is_there(instances: list[Dataset]) -> None:
 )
 def test_a_pacs_that_cannot_be(key: str, value: object) -> None:
     with pytest.raises(msgspec.ValidationError, match=key):
-        msgspec.convert({"host": "h", key: value}, Pacs)
+        msgspec.convert({"host": "h", "called": "PACS", key: value}, Pacs)
 
 
 # ------------------------------------------------------------------------------------------------- HTTP
