@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from server.export import dicom, fhir, send
 from server.export.case import Case
 from server.export.send import Pacs, SendError, Sent, Web
 from tests.support import orthanc
-from tests.support.broker import free_port
+from tests.support.broker import Authority, free_port, missing_tools
 from tests.support.fhir import problems
 
 PDF = b"%PDF-1.7 of a test"
@@ -157,6 +158,28 @@ def test_nobody_is_there(instances: list[Dataset]) -> None:
     with pytest.raises(SendError, match="does not answer") as caught:
         send.store(Pacs(host="127.0.0.1", port=free_port(), called="TEST", timeout_s=2), instances)
     assert caught.value.again
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")  # pynetdicom 3.0, as above
+def test_encrypted_and_to_whom_we_trust(instances: list[Dataset], tmp_path: Path) -> None:
+    if reason := missing_tools():
+        pytest.skip(reason)
+    authority = Authority(tmp_path)
+    identity = authority.issue("pacs")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.cert, identity.key)
+    entity = AE()
+    entity.add_supported_context(ComprehensiveSRStorage)
+    kept = [(evt.EVT_C_STORE, lambda _event: 0)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=kept, ssl_context=context)
+    there = Pacs(host="127.0.0.1", port=server.server_address[1], called="TEST", tls=True, timeout_s=5)
+    try:
+        trusting = msgspec.structs.replace(there, ca=str(authority.ca))
+        assert send.store(trusting, instances[-1:]) == Sent(1, 0)
+        with pytest.raises(SendError, match="does not answer"):
+            send.store(there, instances[-1:])
+    finally:
+        server.shutdown()
 
 
 @pytest.mark.parametrize(
