@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -88,13 +89,19 @@ def _results(wanted: list[Row], options: argparse.Namespace, seed: int) -> list[
     """In the order of `wanted`, told as they come. Rows at once are a process each."""
     if options.jobs == 1:
         return [_one(row, options.times or row.times, seed, options.control) for row in wanted]
-    with ProcessPoolExecutor(options.jobs) as pool:
-        futures = [
-            pool.submit(session.play, row, options.times or row.times, seed, _heard, options.control) for row in wanted
-        ]
-        for future in as_completed(futures):
-            _tell(future.result())
-        return [future.result() for future in futures]
+    results: dict[str, Result] = {}
+    with multiprocessing.Pool(options.jobs) as pool:  # ends its processes when we are interrupted
+        for result in pool.imap_unordered(partial(_beside, options, seed), wanted):
+            _tell(result)
+            results[result.row.name] = result
+    return [results[row.name] for row in wanted]
+
+
+def _beside(options: argparse.Namespace, seed: int, row: Row) -> Result:
+    try:
+        return session.play(row, options.times or row.times, seed, _heard, options.control)
+    except KeyboardInterrupt:
+        sys.exit(1)  # who interrupted us needs no traceback
 
 
 def _heard(name: str, done: int, said: str) -> None:
