@@ -8,6 +8,7 @@ asks; nothing waits for the answer.
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 import threading
 import time
@@ -86,12 +87,20 @@ def judge(at_s: float, kernel: Kernel | None, root: Path = _ROOT) -> Wall:
     """The kernel knows best: it forgets that the clock was right as soon as somebody sets it. Where it may not be asked
     (None), systemd-timesyncd's mark is all that there is. `root`: of /run."""
     if kernel is None:
-        heard = (root / _TIMESYNC).exists()
+        heard = _there(root / _TIMESYNC)
         return Wall(at_s, heard, "systemd-timesyncd" if heard else "none")
     if not kernel.synchronised:
         return Wall(at_s, False)
-    keeper: Source = next((source for source, mark in _KEEPERS if (root / mark).exists()), "other")
+    keeper: Source = next((source for source, mark in _KEEPERS if _there(root / mark)), "other")
     return Wall(at_s, True, keeper, kernel.error_s)
+
+
+def _there(mark: Path) -> bool:
+    """A mark that cannot be looked for is not seen: nothing that has to be dated may fail for that."""
+    try:
+        return mark.exists()
+    except OSError:
+        return False
 
 
 def moment() -> Moment:
@@ -99,8 +108,9 @@ def moment() -> Moment:
     return Moment(boot_id(), time.monotonic_ns(), read())
 
 
+@functools.cache
 def boot_id() -> str:
-    """The kernel's: monotonic times of one boot can be compared."""
+    """The kernel's: monotonic times of one boot can be compared. Read once: no process outlives its boot."""
     return (_ROOT / _BOOT_ID).read_text().strip()
 
 

@@ -40,6 +40,7 @@ place_files() {
   for unit in systemd/*.service systemd/*.target systemd/*.path; do place "$unit" "/usr/lib/systemd/system/${unit##*/}"; done
   place systemd/endoedge.sysusers.conf /usr/lib/sysusers.d/endoedge.conf
   place systemd/endoedge.tmpfiles.conf /usr/lib/tmpfiles.d/endoedge.conf
+  place systemd/endoedge.system.conf /usr/lib/systemd/system.conf.d/endoedge.conf
   place systemd/endoedge.rules /usr/lib/udev/rules.d/72-endoedge.rules
   place docs/install.md /usr/share/doc/endoedge/install.md
   place docs/endoedge.example.toml /usr/share/doc/endoedge/endoedge.example.toml

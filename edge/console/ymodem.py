@@ -37,8 +37,7 @@ class Sender:
             yield from self._wait_for(CRC_PLEASE, ANSWER_S, "the receiver does not want the file")
             for number, start in enumerate(range(0, len(content), 1024), 1):
                 yield from self._until_acked(_block(number, content[start : start + 1024], padding=b"\x1a"))
-            yield from self._until_acked(bytes([EOT]))
-            if (yield from self._hear(bytes([CRC_PLEASE]), ANSWER_S)) is not None:
+            if (yield from self._ended()):
                 yield _block(0, b"")  # no further file. Receivers that then go without a word are no failure
                 yield from self._hear(bytes([ACK]), FAREWELL_S)
         except ConsoleError:
@@ -52,6 +51,19 @@ class Sender:
             if (yield from self._hear(bytes([ACK, NAK]), ANSWER_S)) == ACK:
                 return
         raise ConsoleError(f"the transfer failed: a block was refused {TRIES} times")
+
+    def _ended(self) -> Generator[Step, bytes | None, bool]:
+        """Say that this was all; whether the receiver then asks for a further file. One that does has understood, also
+        when its ACK came so late that we had said it again."""
+        self._heard.clear()
+        for _ in range(TRIES):
+            yield bytes([EOT])
+            answer = yield from self._hear(bytes([ACK, NAK, CRC_PLEASE]), ANSWER_S)
+            if answer == ACK:
+                return (yield from self._hear(bytes([CRC_PLEASE]), ANSWER_S)) is not None
+            if answer == CRC_PLEASE:
+                return True
+        raise ConsoleError(f"the transfer failed: its end was refused {TRIES} times")
 
     def _wait_for(self, byte: int, within_s: float, otherwise: str) -> Talk:
         if (yield from self._hear(bytes([byte]), within_s)) is None:

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
+from edge import clock
 from edge.errors import UplinkError
 from edge.uplink import credentials
 from edge.uplink.config import PushConfig, UplinkConfig
@@ -50,7 +51,7 @@ class Push:
         while True:
             if text := self._figures():
                 self._note(self._send(text))
-            if self._stop.wait(self._every_s if text else 1.0):
+            if clock.wait(self._stop, self._every_s if text else 1.0):
                 return
 
     def _send(self, text: bytes) -> str:

@@ -148,6 +148,14 @@ def test_a_row_that_failed_is_named(only: ModuleType, capsys: pytest.CaptureFixt
     assert "1 of 2 rows held, 0 skipped; not: bad" in said
 
 
+def test_rows_may_be_played_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    names = ["killed_uplink", "killed_console"]
+    if why := [why for name in names if (why := rows.load(name).missing())]:
+        pytest.skip(why[0])
+    assert command.main([*names, "--times", "1", "--jobs", "2", "--seed", str(SEED)]) == 0
+    assert "2 of 2 rows held, 0 skipped" in capfd.readouterr().out
+
+
 def test_an_unknown_row_is_a_usage_error_naming_the_known_ones(
     only: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.nspawn.machine import CORE, PASSWORD, PYTHON, RUN, SAFE, UPLINK, Machine
+from tests.nspawn.machine import CORE, PASSWORD, PYTHON, ROOT, RUN, SAFE, UPLINK, Machine
 
 pytestmark = pytest.mark.timeout(300)  # the first one waits for the boot
 STATE = "endoedge/box/state"
@@ -107,12 +107,22 @@ def test_a_person_who_stops_the_safe_state_has_stopped_all(box: Machine) -> None
 
 
 def test_a_core_that_takes_too_much_memory_is_ended(box: Machine) -> None:
-    box.drop_in(CORE, "[Service]\nMemoryMax=64M\nMemorySwapMax=0\n")
-    box.run("systemctl", "restart", "--no-block", CORE)
-    box.wait(lambda: int(box.show(CORE, "NRestarts")) > 0, "it is started again")
-    # Of control groups of version 1 systemd hears the signal alone.
-    assert box.read(RUN / "core.end").strip() in ("oom-kill killed KILL", "signal killed KILL")
-    assert box.active(UPLINK)
+    """Under another name: of groups of version 1, one in which something was once cannot be made smaller."""
+    tight = "tight.service"
+    box.run("systemctl", "stop", CORE)
+    text = (ROOT / "systemd" / CORE).read_text() + "[Service]\nMemoryMax=64M\nMemorySwapMax=0\n"
+    (box.root / "etc/systemd/system" / tight).write_text(text)
+    box.run("systemctl", "daemon-reload")
+    try:
+        box.run("systemctl", "start", "--no-block", tight)
+        box.wait(lambda: int(box.show(tight, "NRestarts")) > 0, "it is started again")
+        # Of control groups of version 1 systemd hears the signal alone.
+        assert box.read(RUN / "core.end").strip() in ("oom-kill killed KILL", "signal killed KILL")
+        assert box.active(UPLINK)
+    finally:
+        box.run("systemctl", "stop", tight)
+        (box.root / "etc/systemd/system" / tight).unlink()
+        box.run("systemctl", "daemon-reload")
 
 
 def test_stops_in_time_and_says_so(box: Machine) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -47,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
         "--control", type=_count, default=session.CONTROL_TIMES, metavar="N", help="rounds with a careless product"
     )
     parser.add_argument("--seed", type=int, help="the dice's (default: a new one)")
+    parser.add_argument(
+        "--jobs", type=_count, default=1, metavar="N", help="rows that are played at once (%(default)s)"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="default: docs/faults.md after a full run")
     parser.add_argument("--list", action="store_true", help="say what there is, and whether it can run here")
     return parser
@@ -68,7 +73,7 @@ def _list(wanted: list[Row]) -> int:
 
 def _play(wanted: list[Row], options: argparse.Namespace) -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
-    results = [_one(row, options.times or row.times, seed, options.control) for row in wanted]
+    results = _results(wanted, options, seed)
     full = not options.row and not options.times
     if file := options.report or (ROOT / "docs" / "faults.md" if full else None):
         file.write_text(report.page(results, seed), encoding="utf-8")
@@ -78,6 +83,30 @@ def _play(wanted: list[Row], options: argparse.Namespace) -> int:
     also = f"; not: {', '.join(failed)}" if failed else ""
     console.print(f"{played - len(failed)} of {played} rows held, {len(results) - played} skipped{also}")
     return 1 if failed else 0
+
+
+def _results(wanted: list[Row], options: argparse.Namespace, seed: int) -> list[Result]:
+    """In the order of `wanted`, told as they come. Rows at once are a process each."""
+    if options.jobs == 1:
+        return [_one(row, options.times or row.times, seed, options.control) for row in wanted]
+    results: dict[str, Result] = {}
+    with multiprocessing.Pool(options.jobs) as pool:  # ends its processes when we are interrupted
+        for result in pool.imap_unordered(partial(_beside, options, seed), wanted):
+            _tell(result)
+            results[result.row.name] = result
+    return [results[row.name] for row in wanted]
+
+
+def _beside(options: argparse.Namespace, seed: int, row: Row) -> Result:
+    try:
+        return session.play(row, options.times or row.times, seed, _heard, options.control)
+    except KeyboardInterrupt:
+        sys.exit(1)  # who interrupted us needs no traceback
+
+
+def _heard(name: str, done: int, said: str) -> None:
+    if said:
+        console.print(f"  {name}, round {done}: {said}")
 
 
 def _one(row: Row, times: int, seed: int, control: int) -> Result:
@@ -91,10 +120,14 @@ def _one(row: Row, times: int, seed: int, control: int) -> Result:
                 progress.console.print(f"  round {done}: {said}")
 
         result = session.play(row, times, seed, heard, control)
+    _tell(result)
+    return result
+
+
+def _tell(result: Result) -> None:
     console.print(str(result))
     if result.kept:
         console.print(f"  {result.problems[-1]}\n  kept: {result.kept}")
-    return result
 
 
 def apart() -> int | None:

@@ -70,7 +70,7 @@ def check(folder: Path, promises: Promises) -> str:
     if wrong := _not_whole(path):
         return wrong
     promised = {(procedure, name) for procedure, name, _ in promises.said("saved")}
-    for procedure, name in _still_kept(promises):
+    for procedure, name in _still_kept(path, promises):
         if (procedure, name) in promised and not (path / procedure / f"{name}.json").exists():
             return f"{procedure}/{name} was saved and is not there"
     spool = Spool(path, MAX_BYTES)
@@ -94,10 +94,12 @@ def _not_whole(path: Path) -> str:
     return ""
 
 
-def _still_kept(promises: Promises) -> list[tuple[str, str]]:
-    """The newest, as far as they cannot have made room for others: what a killed writer left, and what was being
-    written, takes room, too."""
-    room = MAX_BYTES - JOB_BYTES[1] * (1 + len(promises.perhaps("began")))
+def _still_kept(path: Path, promises: Promises) -> list[tuple[str, str]]:
+    """The newest, as far as they cannot have made room for others: what a killed writer left, what was being written,
+    and what a fault left of something that was not saved, takes room, too."""
+    known = {name for _, name, _ in promises.perhaps("saved")}
+    others = sum(file.stat().st_size for file in path.glob("*/*") if file.stem not in known)
+    room = MAX_BYTES - others - JOB_BYTES[1] * (1 + len(promises.perhaps("began")))
     kept = []
     for procedure, name, size in reversed(promises.perhaps("saved")):
         room -= int(size)
