@@ -35,6 +35,7 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/install.md",
         "docs/console.md",
         "docs/security.md",
+        "docs/faults.md",
         "calibration/README.md",
     ],
 )
