@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,6 +36,19 @@ def verdict(round_of: Callable[..., None], *arguments: object) -> str:
     except LostError as exc:
         return str(exc)
     return ""
+
+
+def rounds(
+    round_in: Callable[[Path, random.Random], None], folder: Path, times: int, dice: random.Random
+) -> Iterator[str]:
+    """Each in a folder of its own, which stays when something was lost in it."""
+    for number in range(times):
+        home = folder / f"{number}"
+        home.mkdir()
+        wrong = verdict(round_in, home, dice)
+        if not wrong:
+            shutil.rmtree(home)
+        yield wrong
 
 
 class Box:

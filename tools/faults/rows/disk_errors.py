@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,13 +39,7 @@ def missing() -> str:
 
 
 def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
-    for number in range(times):
-        home = folder / f"{number}"
-        home.mkdir()
-        wrong = box.verdict(_round, home, dice)
-        if not wrong:
-            shutil.rmtree(home)
-        yield wrong
+    return box.rounds(_round, folder, times, dice)
 
 
 def _round(home: Path, dice: random.Random) -> None:

@@ -4,7 +4,6 @@ checked and mounted again under the running processes."""
 from __future__ import annotations
 
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +26,7 @@ missing = mounts.missing
 
 
 def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
-    for number in range(times):
-        home = folder / f"{number}"
-        home.mkdir()
-        wrong = box.verdict(_round, home, dice)
-        if not wrong:
-            shutil.rmtree(home)
-        yield wrong
+    return box.rounds(_round, folder, times, dice)
 
 
 def _round(home: Path, dice: random.Random) -> None:
