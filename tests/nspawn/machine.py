@@ -25,6 +25,8 @@ PYTHON = "/opt/endoedge/venv/bin/python"
 UNITS = Path("usr/lib/systemd/system")
 PROGRAMS = ("systemd-nspawn", "nsenter", "mosquitto", "mosquitto_sub", "gst-inspect-1.0", "ss")
 START_WITHIN_S = 60.0
+# Of what is done in a box: nothing of ours, which may name folders and packages that it has not.
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 SITE = """device = "box"
 pipeline = "colonoscopy"
@@ -90,7 +92,7 @@ class Machine:
 
     def attempt(self, *command: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
         enter = ["nsenter", "--target", str(self.leader), "--all", "--"]
-        return subprocess.run([*enter, *command], capture_output=True, text=True, timeout=within_s)
+        return subprocess.run([*enter, *command], capture_output=True, text=True, timeout=within_s, env=ENVIRONMENT)
 
     def show(self, unit: str, name: str) -> str:
         return self.run("systemctl", "show", "-P", name, unit)
