@@ -18,7 +18,7 @@ import numpy as np
 
 from edge.phantom import PolypTruth, Script, frame
 from edge.procedure import Finding, Heading, Judgement, KeyFrame, Landmark, Made, Record, Times
-from server.export.case import Patient
+from server.patient import Patient
 from server.report import Drafted, Report, Section, Sentence, Signature
 
 SCRIPT = Script(seed=3, fps=1, seconds=90, passages=False)

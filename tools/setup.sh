@@ -9,6 +9,11 @@ cd "$(dirname "$0")/.."
 extras=${1:-}
 case "$extras" in "" | dev | packages | list) ;; *) echo "usage: tools/setup.sh [dev | packages | list]" >&2; exit 2 ;; esac
 
+have() {  # of these, what the distribution has; a new machine may not know yet
+  apt-cache show "$1" >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || apt-get update -q >/dev/null 2>&1 || true
+  for package; do apt-cache show "$package" >/dev/null 2>&1 && printf '%s ' "$package"; done
+  true
+}
 packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav mosquitto openssl"
@@ -16,6 +21,8 @@ packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gs
 # lrzsz receives what the console sends. xfsprogs and fiu-utils are for disks that fail (tools/faults.sh).
 [ "$extras" = dev ] && packages="$packages mosquitto-clients gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz
   xfsprogs fiu-utils"
+# The report server's tests: its other database, a browser, a PACS and a second reading of DICOM; each where the distribution has it.
+[ "$extras" = dev ] && packages="$packages $(have postgresql chromium poppler-utils dicom3tools orthanc orthanc-dicomweb libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0)"
 [ "$extras" = list ] && { printf '%s\n' $packages; exit 0; }
 missing=$(for package in $packages; do
   dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
@@ -46,7 +53,7 @@ stamp=.venv/endoedge-setup${extras:+-$extras}
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   echo "setup: installing Python packages into .venv"
   target=".[console]"
-  [ "$extras" = dev ] && target=".[dev,calibration]"
+  [ "$extras" = dev ] && target=".[dev,calibration,server]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
   echo "$wanted" >"$stamp"
 fi

@@ -19,7 +19,8 @@ import msgspec
 from edge.errors import EdgeError, UsageError
 from edge.procedure import Record
 from server.export import dicom, fhir, pdf, send
-from server.export.case import Case, ExportError, Patient
+from server.export.case import Case, ExportError
+from server.patient import Patient
 from server.report import Report
 
 _T = TypeVar("_T")

@@ -7,45 +7,23 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 from uuid import UUID, uuid5
 
 import msgspec
-from msgspec import Meta
 
 from edge.errors import EdgeError
 from edge.procedure import VERSION, Finding, KeyFrame, Landmark, Record
-from edge.types import Struct
 from server.export import jpeg
+from server.patient import Patient
 from server.report import Report, Sentence
 
 _NAMESPACE = UUID("3d0f24d9-7b53-5c3a-9d0c-0b7f1d5a6c11")  # of every identifier below; never to be changed
-_LINE = r"^[^\x00-\x1f\x7f\\^=]*$"  # what a DICOM name or number may hold (PS3.5, 6.2)
 _DECENT = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]*")  # XML and FHIR take no others
-Line = Annotated[str, Meta(max_length=64, pattern=_LINE)]
 Fact = Landmark | Finding
 
 
 class ExportError(EdgeError):
     """Record, report, key frames and patient do not fit together, or cannot be written in the form asked for."""
-
-
-class Patient(Struct, frozen=True, kw_only=True):
-    """Joined when a report is signed, from a worklist or by hand. Never on a box, never in a draft."""
-
-    id: Annotated[str, Meta(min_length=1, max_length=64, pattern=_LINE)]
-    issuer: Line = ""  # who gave that id
-    family: Annotated[str, Meta(min_length=1, max_length=64, pattern=_LINE)]
-    given: Line = ""
-    birth_date: Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = ""
-    sex: Literal["female", "male", "other", "unknown"] = "unknown"
-    accession: Annotated[str, Meta(max_length=16, pattern=_LINE)] = ""
-    study: Annotated[str, Meta(max_length=64, pattern=r"^([0-9]+(\.[0-9]+)+)?$")] = ""  # the worklist's study UID
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.family}, {self.given}" if self.given else self.family
 
 
 @dataclass(frozen=True)

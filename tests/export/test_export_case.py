@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from server.export.case import Case, ExportError, Patient
+from server.export.case import Case, ExportError
+from server.patient import Patient
 from server.report import Sentence
 from tools.export_example import PATIENT
 

@@ -23,8 +23,9 @@ pytest.importorskip("pikepdf")
 import pikepdf
 
 from server.export import words
-from server.export.case import Case, ExportError, Patient
+from server.export.case import Case, ExportError
 from server.export.pdf import page, pdf
+from server.patient import Patient
 from server.report import Sentence
 
 WITHIN_S = 2.0

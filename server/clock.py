@@ -1,0 +1,21 @@
+"""What time it is, as the tables write it."""
+
+from __future__ import annotations
+
+import datetime
+
+UTC = datetime.timezone.utc
+
+
+def now() -> str:
+    """RFC 3339, UTC, six decimals: sorts as text."""
+    return text(datetime.datetime.now(UTC))
+
+
+def text(moment: datetime.datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def later(seconds: float) -> str:
+    """So long from now; earlier when negative."""
+    return text(datetime.datetime.now(UTC) + datetime.timedelta(seconds=seconds))

@@ -1,0 +1,112 @@
+"""`server.toml` → frozen structs, read once at start. An unknown key, a wrong type or a value out of range is a
+ConfigError that names file and key. Relative paths are relative to that file. Without a file: every default.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from edge.errors import ConfigError
+from edge.types import Struct
+from server.export.send import Pacs, Web
+from server.report import Language
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class Http(Struct, frozen=True, kw_only=True):
+    """`[http]`: where boxes and people come in. Without a certificate: this machine alone."""
+
+    address: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8443  # 0: a free one
+    url: Annotated[str, Meta(pattern=r"^(https?://[^\s/]+)?\Z")] = ""  # as people reach it, behind a proxy
+    certificate: str = ""  # PEM file, with its chain
+    key: str = ""  # PEM file
+    proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """`[draft]`: who words a draft. Without `url` the template alone."""
+
+    url: Annotated[str, Meta(pattern=r"^(https?://[^\s]+[^/\s])?\Z")] = ""  # of an OpenAI-compatible API, ".../v1"
+    model: str = ""
+    key_file: str = ""  # the API's key
+    ca: str = ""
+    timeout_s: Seconds = 60.0
+    frames_most: Annotated[int, Meta(ge=0, le=32)] = 8  # key frames in one request
+    tokens_most: Annotated[int, Meta(ge=64, le=16_384)] = 2048
+    at_once: Annotated[int, Meta(ge=1, le=256)] = 2  # requests of one worker
+
+
+class Sign(Struct, frozen=True, kw_only=True):
+    """`[sign]`."""
+
+    signatures: Annotated[int, Meta(ge=1, le=2)] = 1  # of different people, until a report is final
+
+
+class Export(Struct, frozen=True, kw_only=True):
+    """`[export]`: where a report goes. Drafts only where `drafts` says so."""
+
+    pacs: Pacs | None = None
+    stow: Web | None = None
+    fhir: Web | None = None
+    drafts: bool = False
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """`server.toml`."""
+
+    data_dir: str = "endoedge-server"  # key frames, and the database where it is SQLite
+    database: Annotated[str, Meta(pattern=r"^(postgresql://[^\s]+)?\Z")] = ""  # "": SQLite in `data_dir`
+    institution: Annotated[str, Meta(max_length=64)] = ""
+    language: Language = "en"
+    http: Http = Http()
+    draft: Draft = Draft()
+    sign: Sign = Sign()
+    export: Export = Export()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.data_dir)
+
+
+def load(file: Path | None) -> Config:
+    """Raises ConfigError."""
+    if file is None:
+        return Config()
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"{file}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{file}: not TOML: {exc}") from exc
+    try:
+        config = msgspec.convert(content, Config)
+    except msgspec.ValidationError as exc:
+        text, _, at = str(exc).partition(" - at `$.")
+        key = re.sub(r"`$", "", at)
+        raise ConfigError(f"{file}: {key}: {text}" if key else f"{file}: {text}") from exc
+    return _beside(config, file.absolute().parent)
+
+
+def _beside(config: Config, folder: Path) -> Config:
+    """With its paths absolute."""
+
+    def path(name: str) -> str:
+        return str(folder / name) if name else ""
+
+    replace = msgspec.structs.replace
+    http = replace(config.http, certificate=path(config.http.certificate), key=path(config.http.key))
+    draft = replace(config.draft, key_file=path(config.draft.key_file), ca=path(config.draft.ca))
+    return replace(config, data_dir=path(config.data_dir), http=http, draft=draft)

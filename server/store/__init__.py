@@ -1,0 +1,1 @@
+"""What the server knows: records, reports, accounts and the audit, in SQLite or PostgreSQL."""
