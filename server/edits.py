@@ -32,7 +32,7 @@ def change(
     new = _said(report, old.section, text, cited, author, record)
     sentences: list[Sentence] = []
     for one in report.sentences:
-        sentences += [replace(one, struck=f"{EDITED} by {author}"), new] if one.id == sentence else [one]
+        sentences += [replace(one, struck=EDITED, struck_by=author), new] if one.id == sentence else [one]
     return _changed(report, sentences)
 
 
@@ -43,21 +43,18 @@ def add(report: Report, section: Section, text: str, cites: Iterable[str], autho
 
 
 def strike(report: Report, sentence: str, why: str, author: str) -> Report:
-    _standing(_open(report), sentence)
-    reason = f"{_decent(why) or STRUCK}, {author}"
-    return _changed(report, [replace(one, struck=reason) if one.id == sentence else one for one in report.sentences])
+    old = _standing(_open(report), sentence)
+    return _with(report, replace(old, struck=_decent(why) or STRUCK, struck_by=author))
 
 
 def restore(report: Report, sentence: str) -> Report:
-    """A sentence that was struck out stands again; one that the check struck out does not."""
+    """A sentence that a person struck out stands again; what the check struck out does not."""
     old = _find(_open(report), sentence)
     if not old.struck:
         return report
-    if old.by == "model" and "," not in old.struck and not old.struck.startswith(EDITED):
-        raise RefusedError(
-            f"{sentence} was struck out by the check: {old.struck}; write it yourself if it is true", 409
-        )
-    return _changed(report, [replace(one, struck="") if one.id == sentence else one for one in report.sentences])
+    if not old.struck_by:
+        raise RefusedError(f"{sentence}: the check struck it out ({old.struck}); if it is true, say it yourself", 409)
+    return _with(report, replace(old, struck="", struck_by=""))
 
 
 def sign(report: Report, signature: Signature, needed: int) -> Report:
@@ -82,6 +79,10 @@ def amend(
     if amended is report:
         raise RefusedError("an addendum without a sentence", 400)
     return replace(amended, state="amended", signatures=(*report.signatures, signature))
+
+
+def _with(report: Report, sentence: Sentence) -> Report:
+    return _changed(report, [sentence if one.id == sentence.id else one for one in report.sentences])
 
 
 def _changed(report: Report, sentences: Iterable[Sentence]) -> Report:
