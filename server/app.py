@@ -18,15 +18,8 @@ from server.keep import Keep
 from server.store.database import Database
 
 log = logging.getLogger(__name__)
-ROUTERS = (
-    "server.receive",
-    "server.enrolment_routes",
-    "server.signin",
-    "server.documents",
-    "server.health",
-    "server.web",
-)
-"""Modules with a `router`; `server.web` is a package with one."""
+ROUTERS = ("receive", "enrolment_routes", "signin", "documents", "health", "web")
+"""Modules of `server` with a `router`."""
 _EVERY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -46,7 +39,7 @@ def create(config: Config, database: Database, keep: Keep) -> FastAPI:
     app.add_exception_handler(ServerError, _failed)
     app.add_exception_handler(HTTPException, _http)
     for name in ROUTERS:
-        app.include_router(importlib.import_module(name).router)
+        app.include_router(importlib.import_module(f"server.{name}").router)
     return app
 
 

@@ -1,4 +1,4 @@
-"""What boxes send: key frames (PUT by sha256) and procedures' records (POST). `edge/uplink/handover.py` is the other end.
+"""What boxes send: key frames (PUT by sha256) and procedures' records (POST). The other end: `edge/uplink/handover.py`.
 
 An answer of 2xx means that it is on the disk: the box removes what it names. All of it may be sent again. A body is
 read up to its limit and no further, is never unpacked, and is held against what it claims to be before it is kept.
@@ -55,9 +55,8 @@ async def put_frame(sha256: str, request: Request) -> JSONResponse:
     if not _SHA256.match(sha256):
         raise RefusedError("expected the picture's sha256, 64 hexadecimal digits", 404)
     content = await body(request, FRAME_MOST, "image/jpeg")
-    new = await run_in_threadpool(
-        take_frame, request.app.state.database, request.app.state.keep, device, sha256, content
-    )
+    state = request.app.state
+    new = await run_in_threadpool(take_frame, state.database, state.keep, device, sha256, content)
     return JSONResponse({"taken": sha256}, 201 if new else 200)
 
 
@@ -119,10 +118,8 @@ def read_record(content: bytes, device: str) -> Record:
         raise RefusedError(f"a record of the box {record.heading.device!r}, sent by {device!r}", 403)
     if record.state == "running":
         raise RefusedError("a record of a procedure that still runs")
-    ids = [
-        one.id for part in (record.landmarks, record.findings, record.judgements, record.interruptions) for one in part
-    ]
-    if len({record.times.id, *ids}) != len(ids) + 1:
+    facts = (record.landmarks, record.findings, record.judgements, record.interruptions)
+    if len(record.ids()) != 1 + sum(len(part) for part in facts):
         raise RefusedError("a record in which two facts have one id")
     if not _NAME.match(record.procedure) or any(_WILD.search(text) for text in _texts(msgspec.to_builtins(record))):
         raise RefusedError("a record with control characters in a text")
@@ -147,11 +144,8 @@ def take_record(database: Database, record: Record, content: bytes, address: str
             raise RefusedError(f"record of {record.procedure}: {wrong}")
         new = reports.keep_record(connection, record, content)
         if new:
-            connection.execute(
-                update(boxes)
-                .where(boxes.c.device == device)
-                .values(seen_at=now(), software=record.heading.made_by.software)
-            )
+            as_seen = {"seen_at": now(), "software": record.heading.made_by.software}
+            connection.execute(update(boxes).where(boxes.c.device == device).values(as_seen))
             detail = {"revision": record.revision, "bytes": len(content)}
             audit.record(
                 connection,

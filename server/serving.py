@@ -33,8 +33,8 @@ def listen(http: Http) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # asyncio sets TCP_NODELAY on sockets whose protocol is said to be TCP, and accepted ones take this one's: without
-        # it every answer of two parts waits 40 ms for an acknowledgement.
+        # asyncio sets TCP_NODELAY on sockets whose protocol is said to be TCP, and accepted ones take this one's:
+        # without it every answer of two parts waits 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((http.address, http.port))
     except OSError as exc:
