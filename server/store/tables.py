@@ -1,8 +1,8 @@
 """The tables. Documents (records, reports, patients) are kept as the JSON that they are, beside the columns by which
 they are found. Times are RFC 3339, UTC, with six decimals, so that their text sorts as they do (`server.clock.now`).
 
-Only `boxes`, `codes`, `accounts`, `sessions` and `deliveries` are changed in place. The rest is added to. Triggers refuse
-to change what a person may have to answer for; rows of a procedure that has a tombstone in `erased` may be deleted.
+Only `boxes`, `codes`, `accounts`, `sessions` and `deliveries` are changed in place. The rest is added to, and triggers
+see to it where somebody may have to answer for it; of a procedure with a tombstone in `erased`, rows may be deleted.
 """
 
 from __future__ import annotations
