@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from server.enrolment import enrol, make_code
-
 from server.store.database import Database, open_database
 from server.store.migrate import migrate
 from tests.support.broker import free_port
