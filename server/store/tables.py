@@ -1,8 +1,9 @@
 """The tables. Documents (records, reports, patients) are kept as the JSON that they are, beside the columns by which
 they are found. Times are RFC 3339, UTC, with six decimals, so that their text sorts as they do (`server.clock.now`).
 
-Only `boxes`, `codes`, `accounts`, `sessions` and `deliveries` are changed in place. The rest is added to, and triggers
-see to it where somebody may have to answer for it; of a procedure with a tombstone in `erased`, rows may be deleted.
+`boxes`, `codes`, `accounts`, `sessions`, `attempts` and `deliveries` are changed in place. The rest is added to, and
+triggers see to it where somebody may have to answer for it; of a procedure with a tombstone in `erased`, rows may be
+deleted.
 """
 
 from __future__ import annotations
@@ -100,6 +101,13 @@ questions = Table(
     Column("question", Text, nullable=False),
     Column("answer", LargeBinary, nullable=False),
     Index("questions_of", "device", "procedure", "revision"),
+)
+attempts = Table(  # how often a durable job was begun; one that takes its worker along must not do so for ever
+    "attempts",
+    metadata,
+    Column("job", String(256), primary_key=True),
+    Column("tries", Integer, nullable=False),
+    Column("at", _TIME, nullable=False),
 )
 deliveries = Table(  # a report's version to one of the hospital's systems
     "deliveries",

@@ -54,9 +54,7 @@ class PostgreSQL:
                     if above != Path("/") and above.stat().st_uid == 0 and above != Path("/tmp"):
                         above.chmod(above.stat().st_mode | 0o011)
         self._run("initdb", "-A", "trust", "-U", _USER, "-D", str(self._data), "--no-sync", "-E", "UTF8", "--locale=C")
-        settings = (
-            f"-k {self._folder} -h 127.0.0.1 -p {self.port} -F -c max_connections=200"
-        )
+        settings = f"-k {self._folder} -h 127.0.0.1 -p {self.port} -F -c max_connections=200"
         self._start = ("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._folder / "log"), "-o", settings, "start")
         self.start()
         return self
