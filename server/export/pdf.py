@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import functools
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any, get_args
 
 import jinja2
@@ -97,7 +96,7 @@ def pdf(case: Case) -> bytes:
 
 
 @functools.cache
-def _weasyprint() -> ModuleType:
+def _weasyprint() -> Any:
     """Loads Pango: only where a PDF is made. Its import has Pillow pass cut-off pictures in the whole process, which
     is not a page maker's matter: put back as it was."""
     from PIL import ImageFile
