@@ -171,9 +171,7 @@ def note(
     connection: Connection, who: Person, what: str, device: str, procedure: str, detail: Detail | None = None
 ) -> None:
     """What a person does to a procedure; at the end of the transaction that does it."""
-    audit.record(
-        connection, who.account, what, address=who.address, device=device, procedure=procedure, detail=detail
-    )
+    audit.record(connection, who.account, what, address=who.address, device=device, procedure=procedure, detail=detail)
 
 
 class Reads:

@@ -102,10 +102,12 @@ def test_a_foreign_box_gets_nothing_of_ours_in(web: TestClient, database: Databa
     sent(web)
     web.headers["Authorization"] = f"Bearer {token(database, 'other-box')}"
     refused = post(web, RECORD)
-    assert (refused.status_code, refused.json()["error"]) == (403, f"a record of the box '{DEVICE}', sent by 'other-box'")
+    said = f"a record of the box '{DEVICE}', sent by 'other-box'"
+    assert (refused.status_code, refused.json()["error"]) == (403, said)
     heading = replace(RECORD.heading, device="other-box")
     asked = post(web, replace(RECORD, heading=heading))
-    assert (asked.status_code, set(asked.json()["missing"])) == (409, set(FRAMES)), "another box's pictures are not its own"
+    assert asked.status_code == 409
+    assert set(asked.json()["missing"]) == set(FRAMES), "another box's pictures are not its own"
 
 
 def test_who_is_not_enrolled_is_told_nothing(web: TestClient, database: Database) -> None:
@@ -132,7 +134,7 @@ GOOD = next(iter(FRAMES.values()))
         (b"", "expected a JPEG"),
         (picture(8200, 8), "8200x8, expected at most 8192"),
         (picture(64, 64, progressive=True), "expected a baseline JPEG"),
-        (picture(64, 64).replace(b"\xff\xd8", b"\xff\xd8", 1)[:2] + SVG + b"\xff\xd9", "not a picture that can be shown"),
+        (b"\xff\xd8" + SVG + b"\xff\xd9", "not a picture that can be shown"),
     ],
 )
 def test_what_is_no_picture_is_refused(web: TestClient, jpeg: bytes, said: str, tmp_path: Path) -> None:
