@@ -8,7 +8,7 @@ import hashlib
 from typing import Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edge.procedure import Record
@@ -52,7 +52,7 @@ def key_of(record: Record) -> Key:
 
 def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
     """False: it was there. Raises RefusedError (409) when there is another one under that revision."""
-    digest = hashlib.sha256(body).hexdigest()
+    digest, at = hashlib.sha256(body).hexdigest(), now()
     row = {
         **key_of(record)._asdict(),
         "state": record.state,
@@ -60,7 +60,9 @@ def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
         "started_at": record.heading.started_at,
         "digest": digest,
         "body": body,
-        "received_at": now(),
+        "received_at": at,
+        "findings": len(record.findings),
+        "touched_at": at,
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(records)
     if connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
@@ -134,23 +136,30 @@ def append(connection: Connection, report: Report, *, after: int, what: What, au
     somebody else was faster."""
     key = Key(report.device, report.procedure, report.revision)
     number = connection.execute(_one(select(func.max(reports.c.number)), key, reports)).scalar() or 0
+    at = now()
     row = {
         **key._asdict(),
         "number": after + 1,
         "state": report.state,
         "what": what,
         "author": author,
-        "at": now(),
+        "at": at,
         "body": msgspec.json.encode(report),
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(reports)
     if number != after or not connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
         raise RefusedError(f"report of {key}: it was changed meanwhile; look at it again", 409)
+    shown = {"report": report.state, "number": after + 1, "touched_at": at}
+    connection.execute(update(records).where(*_is(key)).values(shown))
     return after + 1
 
 
 def _one(statement: Select[tuple[object, ...]] | Select[tuple[object]], key: Key, table: object = records) -> Select:  # type: ignore[type-arg]
     return statement.where(*(table.c[name] == value for name, value in key._asdict().items()))  # type: ignore[attr-defined]
+
+
+def _is(key: Key) -> list[ColumnElement[bool]]:
+    return [records.c[name] == value for name, value in key._asdict().items()]
 
 
 def _version(row: object) -> Version:

@@ -1,7 +1,8 @@
 """The tables. Documents (records, reports, patients) are kept as the JSON that they are, beside the columns by which
 they are found. Times are RFC 3339, UTC, with six decimals, so that their text sorts as they do (`server.clock.now`).
 
-`boxes`, `codes`, `accounts`, `sessions`, `attempts` and `deliveries` are changed in place. The rest is added to.
+`boxes`, `codes`, `accounts`, `sessions`, `attempts` and `deliveries` are changed in place, and so
+are the last four columns of `records`. The rest is added to.
 """
 
 from __future__ import annotations
@@ -59,7 +60,14 @@ records = Table(
     Column("digest", _DIGEST, nullable=False),  # of the body
     Column("body", LargeBinary, nullable=False),
     Column("received_at", _TIME, nullable=False),
-    Index("records_received", "received_at"),
+    # what the list shows (server.listing), so that it reads no document; `server.reports` keeps them
+    Column("findings", Integer, nullable=False, server_default="0"),
+    Column("report", String(16), nullable=False, server_default=""),  # server.report.State; "": none yet
+    Column("number", Integer, nullable=False, server_default="0"),  # of the report's newest version
+    Column("touched_at", _TIME, nullable=False, server_default=""),  # it, or its report, came or changed
+    Index("records_received", "received_at", "device", "procedure"),
+    Index("records_reported", "report", "received_at", "device", "procedure"),
+    Index("records_touched", "touched_at"),
 )
 reports = Table(  # every version of every report: number 1 is the template's draft, the highest number is the report
     "reports",
@@ -82,6 +90,7 @@ joined = Table(  # whose procedure it is: the newest number counts
     *_procedure(),
     Column("number", Integer, primary_key=True),
     Column("body", LargeBinary, nullable=False),  # server.patient.Patient
+    Column("words", Text, nullable=False, server_default=""),  # by which it is found: server.listing.words_of
     Column("author", _NAME, nullable=False),
     Column("at", _TIME, nullable=False),
 )
