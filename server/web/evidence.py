@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from edge.procedure import Finding, Interruption, Judgement, KeyFrame, Landmark, Record, Times
 from edge.types import Struct
 from server.export.words import clock, term
@@ -73,7 +75,7 @@ def facts(record: Record, report: Report | None) -> tuple[Fact, ...]:
 def _with_said(fact: Fact, report: Report | None) -> Fact:
     standing = report.standing() if report is not None else ()
     said = tuple(one.id for one in standing if fact.id in one.cites)
-    return Fact(**{name: getattr(fact, name) for name in fact.__struct_fields__} | {"said": said})
+    return replace(fact, said=said)
 
 
 def _times(times: Times, record: Record) -> Fact:
@@ -112,7 +114,7 @@ def _finding(one: Finding, record: Record, language: str) -> Fact:
         title=term(language, one.label),
         at=clock(max(0.0, one.first_seen_s)),
         rows=tuple(rows),
-        chart=None,
+        chart=chart(one.scores, one.scores_every_s, one.first_seen_s),
         source=one,
         key_frame=one.key_frame,
     )
