@@ -16,7 +16,7 @@ from edge.types import Struct
 from server.errors import RefusedError
 from server.patient import Patient
 from server.reports import Key
-from server.store.tables import boxes, joined, records
+from server.store.tables import boxes, joined, listed
 
 PAGE = 50  # rows
 _Text = Annotated[str, Meta(max_length=100)]
@@ -69,13 +69,13 @@ def entries(connection: Connection, wanted: Wanted, most: int = PAGE) -> tuple[l
 
 def touched(connection: Connection, most: int) -> list[Entry]:
     """What came or changed last."""
-    query = _rows().order_by(records.c.touched_at.desc()).limit(most)
+    query = _rows().order_by(listed.c.touched_at.desc()).limit(most)
     return [_entry(row) for row in connection.execute(query)]
 
 
 def pipelines(connection: Connection) -> list[str]:
-    """Of all records."""
-    return list(connection.execute(select(records.c.pipeline).distinct().order_by(records.c.pipeline)).scalars())
+    """Of all procedures."""
+    return list(connection.execute(select(listed.c.pipeline).distinct().order_by(listed.c.pipeline)).scalars())
 
 
 def all_boxes(connection: Connection) -> list[Box]:
@@ -95,7 +95,7 @@ def words_of(patient: Patient) -> str:
     return " ".join((patient.family, patient.given, patient.id, patient.accession)).casefold()
 
 
-_ORDER = (records.c.received_at, records.c.device, records.c.procedure)
+_ORDER = (listed.c.received_at, listed.c.device, listed.c.procedure)
 
 
 def _order() -> Any:
@@ -103,33 +103,25 @@ def _order() -> Any:
 
 
 def _rows() -> Select[Any]:
-    newer, later = records.alias(), joined.alias()
-    same = and_(newer.c.device == records.c.device, newer.c.procedure == records.c.procedure)
-    last = select(func.max(later.c.number)).correlate(records).where(
-        later.c.device == records.c.device, later.c.procedure == records.c.procedure
-    )
+    """With the newest patient of each."""
+    later = joined.alias()
+    same = and_(later.c.device == listed.c.device, later.c.procedure == listed.c.procedure)
+    last = select(func.max(later.c.number)).where(same).correlate(listed).scalar_subquery()
     whose = and_(
-        joined.c.device == records.c.device,
-        joined.c.procedure == records.c.procedure,
-        joined.c.number == last.scalar_subquery(),
+        joined.c.device == listed.c.device, joined.c.procedure == listed.c.procedure, joined.c.number == last
     )
-    columns = [column for column in records.c if column.name not in ("body", "digest")]
-    return (
-        select(*columns, joined.c.body.label("patient"))
-        .select_from(records.outerjoin(joined, whose))
-        .where(~select(newer.c.revision).where(same, newer.c.revision > records.c.revision).exists())
-    )
+    return select(*listed.c, joined.c.body.label("patient")).select_from(listed.outerjoin(joined, whose))
 
 
 def _filtered(query: Select[Any], wanted: Wanted) -> Select[Any]:
     if wanted.state:
-        query = query.where(records.c.report == ("" if wanted.state == "none" else wanted.state))
+        query = query.where(listed.c.report == ("" if wanted.state == "none" else wanted.state))
     if wanted.device:
-        query = query.where(records.c.device == wanted.device)
+        query = query.where(listed.c.device == wanted.device)
     if wanted.pipeline:
-        query = query.where(records.c.pipeline == wanted.pipeline)
+        query = query.where(listed.c.pipeline == wanted.pipeline)
     for word in wanted.text.casefold().split():
-        names = (func.lower(records.c.device), func.lower(records.c.procedure), joined.c.words)
+        names = (func.lower(listed.c.device), func.lower(listed.c.procedure), joined.c.words)
         query = query.where(or_(*(name.contains(word, autoescape=True) for name in names)))
     return query
 

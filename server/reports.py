@@ -8,11 +8,12 @@ import hashlib
 from typing import Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, update
+from sqlalchemy import Connection, Select, and_, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edge.procedure import Record
 from edge.types import Struct
+from server import listed
 from server.clock import now
 from server.errors import RefusedError
 from server.report import Report
@@ -61,11 +62,10 @@ def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
         "digest": digest,
         "body": body,
         "received_at": at,
-        "findings": len(record.findings),
-        "touched_at": at,
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(records)
     if connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
+        listed.keep(connection, record, at)
         return True
     found = connection.execute(_one(select(records.c.digest), key_of(record))).scalar_one()
     if found != digest:
@@ -149,17 +149,12 @@ def append(connection: Connection, report: Report, *, after: int, what: What, au
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(reports)
     if number != after or not connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
         raise RefusedError(f"report of {key}: it was changed meanwhile; look at it again", 409)
-    shown = {"report": report.state, "number": after + 1, "touched_at": at}
-    connection.execute(update(records).where(*_is(key)).values(shown))
+    listed.touch(connection, *key, report.state, after + 1, at)
     return after + 1
 
 
 def _one(statement: Select[tuple[object, ...]] | Select[tuple[object]], key: Key, table: object = records) -> Select:  # type: ignore[type-arg]
     return statement.where(*(table.c[name] == value for name, value in key._asdict().items()))  # type: ignore[attr-defined]
-
-
-def _is(key: Key) -> list[ColumnElement[bool]]:
-    return [records.c[name] == value for name, value in key._asdict().items()]
 
 
 def _version(row: object) -> Version:
