@@ -107,9 +107,7 @@ def _rows() -> Select[Any]:
     later = joined.alias()
     same = and_(later.c.device == listed.c.device, later.c.procedure == listed.c.procedure)
     last = select(func.max(later.c.number)).where(same).correlate(listed).scalar_subquery()
-    whose = and_(
-        joined.c.device == listed.c.device, joined.c.procedure == listed.c.procedure, joined.c.number == last
-    )
+    whose = and_(joined.c.device == listed.c.device, joined.c.procedure == listed.c.procedure, joined.c.number == last)
     return select(*listed.c, joined.c.body.label("patient")).select_from(listed.outerjoin(joined, whose))
 
 
@@ -150,6 +148,4 @@ def _entry(row: Row[Any]) -> Entry:
 
 
 def _box(row: Row[Any]) -> Box:
-    return Box(
-        device=row.device, software=row.software, seen_at=row.seen_at or "", revoked=row.revoked_at is not None
-    )
+    return Box(device=row.device, software=row.software, seen_at=row.seen_at or "", revoked=row.revoked_at is not None)

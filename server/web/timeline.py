@@ -80,9 +80,7 @@ class Scale:
         width = max(last - first, NARROWEST)
         first = min(first, 100 - width)
         text = f"{clock(max(0.0, from_s))} to {clock(max(0.0, from_s, to_s))}"
-        return Bar(
-            id=name, kind=kind, label=label, at=round(first, 3), width=round(width, 3), lane=lane, text=text
-        )
+        return Bar(id=name, kind=kind, label=label, at=round(first, 3), width=round(width, 3), lane=lane, text=text)
 
 
 def _phases(scale: Scale, record: Record) -> Iterable[Bar]:
