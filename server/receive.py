@@ -87,8 +87,8 @@ def take_frame(database: Database, keep: Keep, device: str, sha256: str, content
     row = {"device": device, "sha256": sha256, "size": len(content), "width": told.width, "height": told.height}
     with database.write() as connection:
         insert = (sqlite if database.is_sqlite else postgresql).insert(frames)
-        done = connection.execute(insert.values(**row, received_at=now()).on_conflict_do_nothing())
-    return bool(done.rowcount)
+        once = insert.values(**row, received_at=now()).on_conflict_do_nothing().returning(frames.c.sha256)
+        return connection.execute(once).first() is not None
 
 
 def _picture(content: bytes) -> jpeg.Jpeg:

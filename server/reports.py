@@ -147,7 +147,8 @@ def append(connection: Connection, report: Report, *, after: int, what: What, au
         "body": msgspec.json.encode(report),
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(reports)
-    if number != after or not connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
+    once = insert.values(row).on_conflict_do_nothing().returning(reports.c.number)
+    if number != after or not connection.execute(once).first():
         raise RefusedError(f"report of {key}: it was changed meanwhile; look at it again", 409)
     listed.touch(connection, *key, report.state, after + 1, at)
     return after + 1
