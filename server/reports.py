@@ -64,7 +64,7 @@ def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
         "received_at": at,
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(records)
-    if connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
+    if connection.execute(insert.values(row).on_conflict_do_nothing().returning(records.c.device)).first():
         listed.keep(connection, record, at)
         return True
     found = connection.execute(_one(select(records.c.digest), key_of(record))).scalar_one()
