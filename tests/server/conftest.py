@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from tests.support.postgresql import PostgreSQL
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql_server() -> Iterator[PostgreSQL]:
+    """Not in pytest's folder: another run of pytest closes that to everybody but root."""
     if reason := postgresql.missing():
         pytest.skip(reason)
-    with PostgreSQL(tmp_path_factory.mktemp("postgresql")) as running:
+    with tempfile.TemporaryDirectory(prefix="endoedge-postgresql-") as folder, PostgreSQL(Path(folder)) as running:
         yield running
 
 
