@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +17,9 @@ from tests.support.postgresql import PostgreSQL
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQL]:
-    """Not in pytest's folder: another run of pytest closes that to everybody but root."""
     if reason := postgresql.missing():
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="endoedge-postgresql-") as folder, PostgreSQL(Path(folder)) as running:
+    with PostgreSQL() as running:
         yield running
 
 
