@@ -49,6 +49,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     frames: int
     best_score: float  # 0..1
     alerted: bool  # it was announced while it was in view
+    scores: tuple[float, ...] = ()  # over time: the best of each stretch from `first_seen_s` on; 0: not seen in it
+    scores_every_s: float = 0.0  # how long a stretch is
     key_frame: KeyFrame | None = None
 
 

@@ -81,7 +81,7 @@ def _token(config: ReportsConfig, trusts: ssl.SSLContext | None, device: str, co
     except LinkError as exc:
         raise UplinkError(f"report server {config.url}: {exc}") from exc
     if answer.status != 201:
-        raise UplinkError(f"report server {config.url}: answers {answer.status}: {answer.error}")
+        raise UplinkError(f"report server {config.url}: {answer.said}")
     if not (token.isascii() and token.isprintable() and 0 < len(token) <= TOKEN_MOST) or " " in token:
         raise UplinkError(f"report server {config.url}: answers without a token: is it a report server?")
     return token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from edge.decide.config import ProcedureConfig
 from edge.decide.landmarks import score_of
@@ -25,8 +25,10 @@ from edge.procedure import Finding, Heading, Interruption, Judgement, Landmark, 
 from edge.types import Findings, Gap, SignalState, View
 
 _S = 1_000_000_000
+_T = TypeVar("_T")
 TOOL_GAP_NS = 1_000_000_000  # an instrument that is not seen for so long has gone
 KEPT_NS = 600 * _S  # how far back a procedure's start may be dated
+MOST = 2000  # findings, and interruptions, of one procedure: a record stays below `edge.spooled.RECORD_MOST`
 NEVER = {
     "size": "the box does not measure sizes",
     "histology": "the box does not judge histology",
@@ -77,6 +79,7 @@ class Chronicle:
         self._judged: list[Judged] = []
         self._interruptions: list[tuple[str, Span]] = []
         self._alerted: set[int] = set()
+        self._beyond: dict[str, int] = {}  # what there were more than MOST of
 
     def step(self, at: Moment, item: Findings | Gap | None, events: Sequence[Event], view: ViewGate) -> None:
         """One moment and what followed from it. None: the stream is over."""
@@ -100,7 +103,7 @@ class Chronicle:
         """As it is now: another thread may tell its record."""
         twin = copy.copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, (list, set)):
+            if isinstance(value, (list, set, dict)):
                 setattr(twin, name, value.copy())
         return twin
 
@@ -116,7 +119,7 @@ class Chronicle:
         elif isinstance(event, LandmarkReached):
             self._landmarks.append(event)
         elif isinstance(event, FindingEnded):
-            self._findings.append(event)
+            self._keep(self._findings, event, "findings")
         elif isinstance(event, Judged):
             self._judged.append(event)
         elif isinstance(event, Alert) and event.track:
@@ -126,9 +129,16 @@ class Chronicle:
 
     def _hear_signal(self, event: SignalChanged) -> None:
         if self._lost is not None and self.procedure and not self.ended:
-            self._interruptions.append((self._lost.words, Span(self._lost.since_ns, event.media_ns)))
+            lost = self._lost.words, Span(self._lost.since_ns, event.media_ns)
+            self._keep(self._interruptions, lost, "interruptions")
         live = event.state is SignalState.LIVE
         self._lost = None if live else _Spell(event.media_ns, View.BLACK, event.state.value)
+
+    def _keep(self, kept: list[_T], one: _T, what: str) -> None:
+        if len(kept) < MOST:
+            kept.append(one)
+        else:
+            self._beyond[what] = self._beyond.get(what, 0) + 1
 
     def _see_tool(self, ns: int) -> None:
         if self._tools and ns - self._tools[-1].last_ns <= TOOL_GAP_NS:
@@ -175,7 +185,7 @@ class Chronicle:
                 for number, event in enumerate(self._judged, start=1)
             ),
             interruptions=tuple(self._interrupted(whole)),
-            not_recorded=NEVER | self._unknown(turn_ns),
+            not_recorded=NEVER | self._unknown(turn_ns) | self._left_out(),
         )
 
     def _finding(self, event: FindingEnded, turn_ns: int | None) -> Finding:
@@ -193,6 +203,8 @@ class Chronicle:
             frames=event.frames,
             best_score=round(event.best_score, 4),
             alerted=event.track in self._alerted,
+            scores=event.scores,
+            scores_every_s=_round(event.scores_every_ns),
         )
 
     def _interrupted(self, whole: Span) -> Iterator[Interruption]:
@@ -243,6 +255,9 @@ class Chronicle:
         if self._config.tool is None:
             missing["instruments"] = "this pipeline has no head that sees instruments"
         return missing
+
+    def _left_out(self) -> dict[str, str]:
+        return {what: f"{more} more, after the first {MOST}" for what, more in sorted(self._beyond.items())}
 
     def _s(self, ns: int) -> float:
         return _round(ns - self.started_ns)

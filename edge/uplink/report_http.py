@@ -19,7 +19,7 @@ import msgspec
 
 from edge import __version__
 from edge.uplink.config import ReportsConfig
-from edge.uplink.handover import Answer
+from edge.uplink.handover import Answer, Named
 
 PART = 16 << 10  # bytes that are sent between two looks at the pace
 SLACK_S = 0.1  # what was not used of the rate within so long may be made up for: waits last longer than asked
@@ -48,6 +48,7 @@ class _Said(msgspec.Struct):
 
     error: str = ""
     missing: tuple[str, ...] = ()
+    taken: str | Named | None = None
     token: str = ""
 
 
@@ -105,7 +106,7 @@ class ReportServer:
             self._http.close()
             raise _trouble(exc) from exc
         said = _understood(content)
-        return Answer(response.status, _sentence(said.error or response.reason), said.missing), said.token
+        return Answer(response.status, _sentence(said.error), said.missing, said.taken), said.token
 
     def _parts(self, body: bytes) -> Iterator[bytes]:
         for at in range(0, len(body), PART):

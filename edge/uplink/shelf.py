@@ -40,6 +40,10 @@ class Shelf:
         ]
         return [(name, record) for _, name, record in sorted(over, key=lambda one: one[:2])]
 
+    def content(self, procedure: str) -> bytes:
+        """Its record's own bytes. Raises OSError."""
+        return (self._spool / procedure / spooled.RECORD).read_bytes()
+
     def frames(self, procedure: str) -> dict[str, Path]:
         """Its pictures, by sha256. Raises OSError."""
         pictures = sorted((self._spool / procedure).glob("*.jpg"))

@@ -1,7 +1,9 @@
 """The tables. Documents (records, reports, patients) are kept as the JSON that they are, beside the columns by which
 they are found. Times are RFC 3339, UTC, with six decimals, so that their text sorts as they do (`server.clock.now`).
 
-`boxes`, `codes`, `accounts`, `sessions`, `attempts` and `deliveries` are changed in place. The rest is added to.
+`boxes`, `codes`, `accounts`, `sessions`, `attempts` and `deliveries` are changed in place. The rest is added to, and
+triggers see to it where somebody may have to answer for it; of a procedure with a tombstone in `erased`, rows may be
+deleted.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ boxes = Table(
     Column("device", _NAME, primary_key=True),
     Column("token", _DIGEST, unique=True),  # sha256 of it; NULL: a certificate alone
     Column("certificate", _DIGEST, unique=True),  # sha256 of the DER; NULL: a token alone
+    Column("renewed", _DIGEST),  # of the certificate that takes its place as soon as the box shows it
     Column("enrolled_at", _TIME, nullable=False),
     Column("enrolled_by", _NAME, nullable=False),  # who made the code
     Column("revoked_at", _TIME),
     Column("seen_at", _TIME),
     Column("software", String(128), nullable=False, server_default=""),
+    Index("boxes_renewed", "renewed", unique=True),
 )
 codes = Table(  # one-time codes of enrolment
     "codes",
@@ -117,6 +121,15 @@ deliveries = Table(  # a report's version to one of the hospital's systems
     Column("said", Text, nullable=False, server_default=""),  # what came of the last try
     Column("at", _TIME, nullable=False),
     Index("deliveries_waiting", "state", "at"),
+)
+erased = Table(  # tombstones: nothing of these procedures is kept, and nothing of them is taken again
+    "erased",
+    metadata,
+    *_procedure(),
+    Column("at", _TIME, nullable=False),
+    Column("by", _NAME, nullable=False),
+    Column("reason", String(16), nullable=False),  # server.patients.Erasure
+    Column("reference", _NAME, nullable=False, server_default=""),  # a file number; nobody's name
 )
 accounts = Table(
     "accounts",

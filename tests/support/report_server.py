@@ -38,6 +38,7 @@ class ReportServer(ThreadingHTTPServer):
         self.asked: list[str] = []  # "PUT 201 frames/…", in order
         self.wrong: list[str] = []  # what the box may not do
         self.fail: Fail = lambda method, path: 0
+        self.say: Callable[[str, str], tuple[int, bytes] | None] = lambda method, path: None  # in its place: a stranger
         self.lose: Callable[[int, str], bool] = lambda status, path: False  # answers: it dies before it says so
         self.device, self.codes = "", {CODE}
         self.read_rate = 0.0  # bytes a second; 0: as they come
@@ -102,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < int(self.headers["Content-Length"]):
             self.close_connection = True
             return
+        if stranger := self.server.say(self.command, self.path):
+            self._answer(*stranger)
+            return
         status = self.server.fail(self.command, self.path)
         if status:
             said: dict[str, Any] = {"error": f"told to answer {status}"}
@@ -113,7 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.lose(status, self.path):
             self.close_connection = True
             return
-        content = msgspec.json.encode(said)
+        self._answer(status, msgspec.json.encode(said))
+
+    def _answer(self, status: int, content: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -135,10 +141,10 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) > FRAME_MOST:
             return 413, {"error": "expected at most 8 MiB"}
         if sha256 in self.server.frames:
-            return 200, {}
+            return 200, {"taken": sha256}
         self.server.frames[sha256] = body
         self.server.stored[sha256] += 1
-        return 201, {}
+        return 201, {"taken": sha256}
 
     def _post(self, body: bytes) -> tuple[int, dict[str, Any]]:
         server = self.server
@@ -149,14 +155,16 @@ class _Handler(BaseHTTPRequestHandler):
         if record.state == "running":
             server.wrong.append(f"{record.procedure} was sent while it ran")
         known = server.records.get(record.procedure)
+        taken = {"device": record.heading.device, "procedure": record.procedure, "revision": record.revision}
         if known is not None:
-            return (200, {}) if known == body else (409, {"error": "another document under this procedure"})
+            same = known == body
+            return (200, {"taken": taken}) if same else (409, {"error": "another document under this procedure"})
         missing = [frame.sha256 for frame in record.key_frames() if frame.sha256 not in server.frames]
         if missing:
             return 409, {"error": "send these first", "missing": missing}
         server.records[record.procedure] = body
         server.stored[record.procedure] += 1
-        return 201, {}
+        return 201, {"taken": taken}
 
     def _enrol(self, body: bytes) -> tuple[int, dict[str, Any]]:
         asked = msgspec.json.decode(body)
