@@ -1,0 +1,96 @@
+"""From a record to its draft: the template first, which is always right, then a language model's wording where one is
+configured, checked. A durable workflow: killed at any step it goes on at that step, and a step done twice does no more
+than once, since version 1 of a report can be written once and version 2 only after it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import msgspec
+from dbos import DBOS
+
+from server import deliver, jobs, reports
+from server.errors import RefusedError, ServerError
+from server.jobs import Job, Means
+from server.report import Report
+from server.reports import MACHINE, Key
+from server.store.database import Database
+from server.words import lists, template, wording
+
+log = logging.getLogger(__name__)
+_AT_ONCE = 100  # looked for at once
+
+
+def due(database: Database) -> Iterator[Job]:
+    """Records without a report, oldest first."""
+    with database.read() as connection:
+        keys = reports.undrafted(connection, _AT_ONCE)
+    yield from (Job(f"draft:{key.device}/{key.procedure}/{key.revision}", draft, tuple(key)) for key in keys)
+
+
+@DBOS.workflow(name="draft")
+def draft(device: str, procedure: str, revision: int) -> str:
+    """What came of it, for the log of jobs."""
+    key = Key(device, procedure, revision)
+    tries = jobs.begun(Means.database, f"draft:{device}/{procedure}/{revision}")
+    if not _template(device, procedure, revision):
+        return "it is somebody's already"
+    if not Means.config.draft.url:
+        return "template"
+    if tries > jobs.TRIES_MOST:
+        log.error("report of %s: its wording was begun %d times without an end; the template stands", key, tries - 1)
+        return "template: the wording never ended"
+    worded = _word(device, procedure, revision)
+    return _keep_wording(device, procedure, revision, worded)
+
+
+@DBOS.step(name="template")
+def _template(device: str, procedure: str, revision: int) -> bool:
+    """False: a person has changed it already."""
+    key = Key(device, procedure, revision)
+    with Means.database.write() as connection:
+        found = reports.newest(connection, key)
+        if found is not None:
+            return found.what == "drafted"
+        record = reports.record(connection, key)
+        if record is None:
+            raise ServerError(f"record of {key}: it is not there any more")
+        made = template.draft(record, Means.config.language, lists.of(record))
+        number = reports.append(connection, made, after=0, what="drafted", author=MACHINE)
+        if not Means.config.draft.url:
+            deliver.owe(connection, Means.config, key, number, made)
+        return True
+
+
+@DBOS.step(name="word")
+def _word(device: str, procedure: str, revision: int) -> str:
+    """The report as JSON: worded, or the template's with the reason why it had to do."""
+    key = Key(device, procedure, revision)
+    with Means.database.read() as connection:
+        found, record = reports.newest(connection, key), reports.record(connection, key)
+    if found is None or record is None:
+        raise ServerError(f"report of {key}: it is not there any more")
+    pictures = {frame.sha256: Means.keep.get(frame.sha256) for frame in record.key_frames()}
+    shown = {sha256: jpeg for sha256, jpeg in pictures.items() if jpeg is not None}
+    worded = wording.word(record, found.report, shown, Means.config.draft)
+    if worded.drafted.fallback:
+        log.warning("report of %s: the template had to do: %s", key, worded.drafted.fallback)
+    return msgspec.json.encode(worded).decode()
+
+
+@DBOS.step(name="keep wording")
+def _keep_wording(device: str, procedure: str, revision: int, worded: str) -> str:
+    report = msgspec.json.decode(worded, type=Report)
+    key = Key(device, procedure, revision)
+    try:
+        with Means.database.write() as connection:
+            number = reports.append(connection, report, after=1, what="worded", author=MACHINE)
+            deliver.owe(connection, Means.config, key, number, report)
+    except RefusedError:
+        with Means.database.read() as connection:
+            kept = any(one.what == "worded" for one in reports.history(connection, key))
+        if not kept:  # else this step was done before, and its worker killed
+            return "somebody was faster, and the template stands"
+    return f"template: {report.drafted.fallback}" if report.drafted.fallback else "worded"
