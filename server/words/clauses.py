@@ -51,6 +51,7 @@ class Reader:
             "pipeline": {record.heading.made_by.pipeline} if record.times.id in cited else set(),
         }
         self._clause, self._role, self._near, self._marker = Clause(), "", "", ""
+        self._listed = ""  # the role of a list of times: "at 1 min, 2 min and 3 min"
         self._bare = False  # the last item was a number that still lacks its noun
         self._plural: set[str] = set()
         self._mains: frozenset[str] = frozenset()
@@ -103,6 +104,9 @@ class Reader:
         if self._bare:
             raise StruckError(f"“{token.text}” follows a number without a unit")
         timed = token.kind in ("time", "date")
+        if token.kind == "time" and not self._role and not self._clause.concepts and not self._clause.numbers:
+            self._role = self._listed
+        self._listed = self._role if self._role in ("at", "best") else ""
         self._clause.numbers.append(Number(token, self._role if timed else "", "" if timed else self._near))
         self._bare = not timed and not self._near
         self._near, self._role = "", "" if timed else self._role
