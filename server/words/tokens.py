@@ -26,7 +26,7 @@ Kind = Literal["quote", "date", "number", "time", "id", "word", "percent", "brea
 class Token(NamedTuple):
     kind: Kind
     text: str  # as a person reads it
-    word: str = ""  # case folded, of a word or a break
+    word: str = ""  # in lower case, of a word or a break
     number: float = 0.0  # of a number or (seconds) a time
     step: float = 0.0  # how exactly it is given: 1 for "52 s", 60 for "15 min"
     whole: bool = True  # a number without a decimal sign
@@ -63,7 +63,7 @@ def _token(found: re.Match[str], lexicon: Lexicon) -> Iterator[Token]:
     elif kind == "number":
         yield _number(text, lexicon.decimal)
     elif kind == "word":
-        word = text.casefold().replace("’", "'")
+        word = text.lower().replace("’", "'")
         written = _written(word, lexicon)
         yield Token("word", text, word) if written is None else Token("number", text, number=written, step=1.0)
     elif kind in ("date", "id", "percent", "break"):
