@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from server import guard, reports
+from server.export.words import term
 from server.guard import Person
 from server.reports import Key
 from server.web import diff, forms, questions, reading
@@ -91,6 +93,7 @@ def page(
     shown = reading.shown(request, who, found)
     values: dict[str, Any] = {"view": shown, "person": who, "form": form, "said": said}
     values["csrf"] = who.session.csrf
+    values["term_of"] = functools.partial(term, shown.language)
     with guard.database(request).read() as connection:
         values["asked"] = questions.asked(connection, shown.key)
     return render("review.html", values, status=status, request=request)

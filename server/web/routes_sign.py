@@ -124,7 +124,7 @@ def _form(
         "ask_password": not who.session.proven and who.session.local,
     }
     if not is_part(request):
-        return render("sign.html", values, status=status, request=request)
+        return render("sign.html", {**values, "values": values}, status=status, request=request)
     return html(part("_sign.html", "form", values), status)
 
 
@@ -197,7 +197,7 @@ def _addendum(
         "ask_password": not who.session.proven and who.session.local,
     }
     if not is_part(request):
-        return render("addendum.html", values, status=status, request=request)
+        return render("addendum.html", {**values, "values": values}, status=status, request=request)
     return html(part("_addendum.html", "form", values), status)
 
 

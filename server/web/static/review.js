@@ -39,6 +39,7 @@
     $$(`#timeline [data-fact="${CSS.escape(id)}"]`).forEach((one) => one.classList.add("lit"));
   }
   const motion = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth");
+  // Above the line that stands at the bottom of the report.
   const nearest = (one) => one.scrollIntoView({ block: "nearest", behavior: "instant" });
   function reveal(id) {
     const fact = document.getElementById(id), panel = $("#facts");
@@ -123,6 +124,13 @@
     const target = event.detail.target;
     if (target.id === "dialog" && target.children.length && !target.open) target.showModal();
     bring(document);
+    const field = $(".sentence.open [autofocus]:not([data-met])");
+    if (field) {
+      field.dataset.met = "";
+      field.focus();
+      if (field.matches("textarea")) field.setSelectionRange(field.value.length, field.value.length);
+      nearest(field.closest(".open"));
+    }
     number = $("#standing")?.dataset.number ?? number;
     const fresh = $("[data-focus]");
     if (fresh) {
