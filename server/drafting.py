@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 from dbos import DBOS
+from msgspec.structs import replace
 
 from server import jobs, reports
 from server.errors import RefusedError, ServerError
@@ -36,19 +37,15 @@ def _lists() -> checklist.Lists:
     return checklist.load()
 
 
-@DBOS.workflow(name="draft")
+@jobs.workflow("draft")
 def draft(device: str, procedure: str, revision: int) -> str:
     """What came of it, for the log of jobs."""
-    key = Key(device, procedure, revision)
     tries = jobs.begun(Means.database, f"draft:{device}/{procedure}/{revision}")
     if not _template(device, procedure, revision):
         return "it is somebody's already"
     if not Means.config.draft.url:
         return "template"
-    if tries > jobs.TRIES_MOST:
-        log.error("report of %s: its wording was begun %d times without an end; the template stands", key, tries - 1)
-        return "template: the wording never ended"
-    worded = _word(device, procedure, revision)
+    worded = _word(device, procedure, revision, tries)
     return _keep_wording(device, procedure, revision, worded)
 
 
@@ -69,8 +66,9 @@ def _template(device: str, procedure: str, revision: int) -> bool:
 
 
 @DBOS.step(name="word")
-def _word(device: str, procedure: str, revision: int) -> str:
-    """The report as JSON: worded, or the template's with the reason why it had to do."""
+def _word(device: str, procedure: str, revision: int, tries: int) -> str:
+    """The report as JSON: worded, or the template's with the reason why it had to do. That it was begun too often is
+    for this step to say: what decides about steps from outside them is not the same when they are done again."""
     from server.words import wording
 
     key = Key(device, procedure, revision)
@@ -78,6 +76,10 @@ def _word(device: str, procedure: str, revision: int) -> str:
         found, record = reports.newest(connection, key), reports.record(connection, key)
     if found is None or record is None:
         raise ServerError(f"report of {key}: it is not there any more")
+    if tries > jobs.TRIES_MOST:
+        log.error("report of %s: its wording was begun %d times without an end; the template stands", key, tries - 1)
+        fallback = replace(found.report.drafted, fallback="it never ended")
+        return msgspec.json.encode(replace(found.report, drafted=fallback)).decode()
     pictures = {frame.sha256: Means.keep.get(frame.sha256) for frame in record.key_frames()}
     shown = {sha256: jpeg for sha256, jpeg in pictures.items() if jpeg is not None}
     worded = wording.word(record, found.report, shown, Means.config.draft)
