@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     if options.parent is not None:
         _die_with(options.parent)
     with opened(options) as means:
+        drafting.ready(means.config)
         until_told(lambda stop: jobs.work(*means, (drafting.due,), stop))
 
 
