@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Annotated, TypeVar
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
@@ -42,9 +42,9 @@ async def enrol(request: Request) -> JSONResponse:
 
 
 @router.post("/renew")
-async def renew(request: Request) -> JSONResponse:
+async def renew(request: Request, device: Annotated[str, Depends(guard.certified_box)]) -> JSONResponse:
     asked = read(await request.body(), Again, '{"csr": ...}')
-    return await run_in_threadpool(_renew, request, asked)
+    return await run_in_threadpool(_renew, request, device, asked)
 
 
 def _enrol(request: Request, asked: Asked) -> JSONResponse:
@@ -57,11 +57,8 @@ def _enrol(request: Request, asked: Asked) -> JSONResponse:
     return JSONResponse({"certificate": chain}, 201)
 
 
-def _renew(request: Request, asked: Again) -> JSONResponse:
+def _renew(request: Request, device: str, asked: Again) -> JSONResponse:
     """The present one stays good until the new one is shown: who knows whether this answer arrives."""
-    device = guard.box_by_certificate(request)
-    if device is None:
-        raise RefusedError("expected the certificate of a box that is enrolled", 401)
     chain, digest = _authority(request).certify(device, asked.csr)
     enrolment.renew(guard.database(request), device, digest, address=guard.address(request))
     return JSONResponse({"certificate": chain}, 201)

@@ -174,7 +174,15 @@ def box_by_certificate(request: Request) -> str | None:
     return enrolment.box_of_certificate(database(request), fingerprint(shown)) if shown is not None else None
 
 
-box.__endoedge_guard__ = "box"  # type: ignore[attr-defined]
+def certified_box(request: Request) -> str:
+    """The device that asks, by its certificate alone."""
+    device = box_by_certificate(request)
+    if device is None:
+        raise RefusedError("expected the certificate of a box that is enrolled", 401)
+    return device
+
+
+box.__endoedge_guard__ = certified_box.__endoedge_guard__ = "box"  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------- audit
