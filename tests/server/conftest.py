@@ -16,10 +16,10 @@ from tests.support.postgresql import PostgreSQL
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql_server() -> Iterator[PostgreSQL]:
     if reason := postgresql.missing():
         pytest.skip(reason)
-    with PostgreSQL(tmp_path_factory.mktemp("postgresql")) as running:
+    with PostgreSQL() as running:
         yield running
 
 
