@@ -18,7 +18,7 @@ from server.keep import Keep
 from server.store.database import Database
 
 log = logging.getLogger(__name__)
-ROUTERS = ("receive", "enrolment_routes", "signin", "documents", "health", "web")
+ROUTERS = ("receive",)
 """Modules of `server` with a `router`."""
 _EVERY = {
     "X-Content-Type-Options": "nosniff",
