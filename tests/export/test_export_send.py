@@ -98,6 +98,24 @@ def test_another_title_is_refused(pacs: orthanc.Orthanc, instances: list[Dataset
     assert not caught.value.again
 
 
+def test_one_with_too_many_callers(instances: list[Dataset]) -> None:
+    entity = AE()
+    entity.add_supported_context(ComprehensiveSRStorage)
+    entity.maximum_associations = 1
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    caller = AE()
+    caller.add_requested_context(ComprehensiveSRStorage)
+    first = caller.associate("127.0.0.1", server.server_address[1])
+    try:
+        there = Pacs(host="127.0.0.1", port=server.server_address[1], called="TEST", timeout_s=5)
+        with pytest.raises(SendError, match="Local limit exceeded") as caught:
+            send.store(there, instances[-1:])
+        assert (caught.value.again, caught.value.away) == (True, True)
+    finally:
+        first.release()
+        server.shutdown()
+
+
 # ---------------------------------------------------------------------------------- one that misbehaves
 
 
@@ -255,31 +273,33 @@ def test_a_draft_becomes_the_report(hospital: Hospital, draft: Case, signed: Cas
 
 
 @pytest.mark.parametrize(
-    ("answer", "why", "again"),
+    ("answer", "why", "again", "away"),
     [
-        ((422, b'{"resourceType": "OperationOutcome"}'), "answered 422: .*OperationOutcome", False),
-        ((401, b"who?"), "answered 401: who?", False),
-        ((302, b""), "answered 302", False),
-        ((429, b""), "answered 429", True),
-        ((503, b"later"), "answered 503: later", True),
-        ((200, b"<html>"), "expected JSON, got '<html>'", False),
-        ((200, b"{}"), "answered 0 of", False),
-        ((200, b"[]"), "answered 0 of", False),
+        ((422, b'{"resourceType": "OperationOutcome"}'), "answered 422: .*OperationOutcome", False, False),
+        ((401, b"who?"), "answered 401: who?", False, False),
+        ((302, b""), "answered 302", False, False),
+        ((429, b""), "answered 429", True, True),
+        ((500, b"a bug"), "answered 500: a bug", True, False),
+        ((503, b"later"), "answered 503: later", True, True),
+        ((200, b"<html>"), "expected JSON, got '<html>'", False, False),
+        ((200, b"{}"), "answered 0 of", False, False),
+        ((200, b"[]"), "answered 0 of", False, False),
     ],
 )
 def test_a_bundle_is_refused(
-    hospital: Hospital, signed: Case, answer: tuple[int, bytes], why: str, again: bool
+    hospital: Hospital, signed: Case, answer: tuple[int, bytes], why: str, again: bool, away: bool
 ) -> None:
     hospital.answer = answer
     with pytest.raises(SendError, match=why) as caught:
         send.transact(hospital.web, fhir.bundle(signed, PDF))
-    assert caught.value.again is again
+    assert (caught.value.again, caught.value.away) == (again, away)
 
 
 def test_no_server(signed: Case) -> None:
     with pytest.raises(SendError, match="refused") as caught:
         send.transact(Web(url=f"http://127.0.0.1:{free_port()}", timeout_s=2), fhir.bundle(signed))
     assert caught.value.again
+    assert caught.value.away
 
 
 def failed(*pairs: tuple[Dataset, int]) -> bytes:
