@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from server import drafting, jobs
+    from server import deliver, drafting, jobs
 
     stop = threading.Event()
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     code = 0
     with opened(options) as means:
         try:
-            jobs.work(means.config, means.database, means.keep, (drafting.due,), stop)
+            jobs.work(means.config, means.database, means.keep, (drafting.due, deliver.due), stop)
         except ServerError as exc:
             print(f"error: {exc}", file=sys.stderr)
             code = 1
