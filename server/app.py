@@ -20,6 +20,7 @@ from server.store.database import Database
 log = logging.getLogger(__name__)
 ROUTERS = ("receive",)
 """Modules of `server` with a `router`."""
+FORM_MOST = 1 << 20  # bytes of what a page sends; what boxes send has limits of its own
 _EVERY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -32,7 +33,9 @@ _EVERY = {
 
 def create(config: Config, database: Database, keep: Keep) -> FastAPI:
     """`database` has its tables."""
-    app = FastAPI(title="EndoEdge report server", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="EndoEdge report server", docs_url=None, redoc_url=None, openapi_url=None, max_body_size=FORM_MOST
+    )
     app.state.config, app.state.database, app.state.keep = config, database, keep
     app.add_middleware(Headers)
     app.add_exception_handler(RefusedError, _refused)
@@ -74,7 +77,9 @@ def is_machine(request: Request) -> bool:
 
 async def _refused(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RefusedError)
-    return _say(request, exc.status, str(exc))
+    response = _say(request, exc.status, str(exc))
+    response.headers.update(exc.headers)
+    return response
 
 
 async def _failed(request: Request, exc: Exception) -> Response:

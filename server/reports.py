@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from edge.procedure import Record
 from edge.types import Struct
+from server import listed
 from server.clock import now
 from server.errors import RefusedError
 from server.report import Report
@@ -52,7 +53,7 @@ def key_of(record: Record) -> Key:
 
 def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
     """False: it was there. Raises RefusedError (409) when there is another one under that revision."""
-    digest = hashlib.sha256(body).hexdigest()
+    digest, at = hashlib.sha256(body).hexdigest(), now()
     row = {
         **key_of(record)._asdict(),
         "state": record.state,
@@ -60,10 +61,11 @@ def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
         "started_at": record.heading.started_at,
         "digest": digest,
         "body": body,
-        "received_at": now(),
+        "received_at": at,
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(records)
-    if connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
+    if connection.execute(insert.values(row).on_conflict_do_nothing().returning(records.c.device)).first():
+        listed.keep(connection, record, at)
         return True
     found = connection.execute(_one(select(records.c.digest), key_of(record))).scalar_one()
     if found != digest:
@@ -140,18 +142,21 @@ def append(connection: Connection, report: Report, *, after: int, what: What, au
     somebody else was faster."""
     key = Key(report.device, report.procedure, report.revision)
     number = connection.execute(_one(select(func.max(reports.c.number)), key, reports)).scalar() or 0
+    at = now()
     row = {
         **key._asdict(),
         "number": after + 1,
         "state": report.state,
         "what": what,
         "author": author,
-        "at": now(),
+        "at": at,
         "body": msgspec.json.encode(report),
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(reports)
-    if number != after or not connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
+    once = insert.values(row).on_conflict_do_nothing().returning(reports.c.number)
+    if number != after or not connection.execute(once).first():
         raise RefusedError(f"report of {key}: it was changed meanwhile; look at it again", 409)
+    listed.touch(connection, *key, report.state, after + 1, at)
     return after + 1
 
 

@@ -1,9 +1,9 @@
 """The tables. Documents (records, reports, patients) are kept as the JSON that they are, beside the columns by which
 they are found. Times are RFC 3339, UTC, with six decimals, so that their text sorts as they do (`server.clock.now`).
 
-`boxes`, `codes`, `accounts`, `sessions`, `attempts` and `deliveries` are changed in place. The rest is added to, and
-triggers see to it where somebody may have to answer for it; of a procedure with a tombstone in `erased`, rows may be
-deleted.
+`boxes`, `codes`, `accounts`, `sessions`, `listed`, `attempts` and `deliveries` are changed in place. The rest is added
+to, and triggers see to it where somebody may have to answer for it; of a procedure with a tombstone in `erased`, rows
+may be deleted.
 """
 
 from __future__ import annotations
@@ -65,6 +65,28 @@ records = Table(
     Column("received_at", _TIME, nullable=False),
     Index("records_received", "received_at"),
 )
+listed = Table(  # what the list shows of a procedure's newest revision, so that it reads no document (server.listing)
+    "listed",
+    metadata,
+    *_procedure(),
+    Column("revision", Integer, nullable=False),
+    Column("state", _NAME, nullable=False),  # the record's
+    Column("pipeline", _NAME, nullable=False),
+    Column("started_at", String(64), nullable=False),
+    Column("received_at", _TIME, nullable=False),
+    Column("findings", Integer, nullable=False),
+    Column("report", String(16), nullable=False, server_default=""),  # server.report.State; "": none yet
+    Column("number", Integer, nullable=False, server_default="0"),  # of the report's newest version
+    Column("touched_at", _TIME, nullable=False),  # the record or its report came or changed
+    ForeignKeyConstraint(
+        ["device", "procedure", "revision"],
+        ["records.device", "records.procedure", "records.revision"],
+        ondelete="CASCADE",
+    ),
+    Index("listed_received", "received_at", "device", "procedure"),
+    Index("listed_report", "report", "received_at", "device", "procedure"),
+    Index("listed_touched", "touched_at"),
+)
 reports = Table(  # every version of every report: number 1 is the template's draft, the highest number is the report
     "reports",
     metadata,
@@ -86,6 +108,7 @@ joined = Table(  # whose procedure it is: the newest number counts
     *_procedure(),
     Column("number", Integer, primary_key=True),
     Column("body", LargeBinary, nullable=False),  # server.patient.Patient
+    Column("words", Text, nullable=False, server_default=""),  # by which it is found: server.listing.words_of
     Column("author", _NAME, nullable=False),
     Column("at", _TIME, nullable=False),
 )
