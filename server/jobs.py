@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from dbos import DBOS, DBOSConfig, Queue, SetWorkflowID, WorkflowStatus
-from dbos.error import DBOSException
+from dbos import DBOS, DBOSConfig, Queue, SetWorkflowID, WorkflowStatus, error
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
@@ -93,20 +92,16 @@ def workflow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def work(config: Config, database: Database, keep: Keep, sources: Iterable[Source], stop: threading.Event) -> None:
-    """Until `stop`. Once a process, which ends after it: a step that hangs is left behind. Raises ServerError when it
-    lost its seat: its jobs are another's then."""
+    """Until `stop`. Once a process, which ends after it (`os._exit`): a step that hangs is left behind. Raises
+    ServerError when it lost its seat: its jobs are another's then."""
     Means.config, Means.database, Means.keep = config, database, keep
     with seated(database, config.folder / "workers") as (seats, number):
         log.info("worker %d on %s", number, database.name)
         DBOS(config=_settings(config, database, number))
-        finish_s = 0
-        try:
-            DBOS.launch()
-            queues = {name: _queue(name, most) for name, most in QUEUES.items()}
-            Look(database, tuple(sources), queues, seats, number).until(stop)
-            finish_s = FINISH_WITHIN_S
-        finally:
-            DBOS.destroy(workflow_completion_timeout_sec=finish_s)
+        DBOS.launch()
+        queues = {name: _queue(name, most) for name, most in QUEUES.items()}
+        Look(database, tuple(sources), queues, seats, number).until(stop)
+        DBOS.destroy(workflow_completion_timeout_sec=FINISH_WITHIN_S)
 
 
 def _settings(config: Config, database: Database, number: int) -> DBOSConfig:
@@ -147,7 +142,7 @@ class Look:
             self._seats.proven()
             try:
                 self._round(time.monotonic())
-            except (ServerError, SQLAlchemyError, DBOSException) as exc:
+            except (ServerError, SQLAlchemyError, error.DBOSException) as exc:
                 log.error("%s", exc)
 
     def _round(self, now_s: float) -> None:
@@ -193,7 +188,7 @@ class Look:
             log.warning("job %s failed and is tried again", one.workflow_id)
             try:
                 DBOS.rewind_workflow(one.workflow_id, start_step=start, queue_name=one.queue_name)
-            except DBOSException as exc:  # another worker was faster
+            except error.DBOSException as exc:  # another worker was faster
                 log.info("job %s: %s", one.workflow_id, exc)
 
 

@@ -13,11 +13,13 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from server.cli.means import opened
 from server.errors import ServerError
 
+log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _GONE_WITHIN_S = 26.0  # after it was told to end, whatever hangs; `jobs.FINISH_WITHIN_S` is for what is in hand
 
@@ -31,6 +33,14 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from server import deliver, drafting, jobs
 
+    if options.parent is not None:
+        _die_with(options.parent)
+    with opened(options) as means:
+        until_told(lambda stop: jobs.work(*means, (drafting.due, deliver.due), stop))
+
+
+def until_told(work: Callable[[threading.Event], None]) -> NoReturn:
+    """Until SIGTERM or SIGINT, then out, whatever hangs."""
     stop = threading.Event()
 
     def told(*_: object) -> None:
@@ -41,15 +51,15 @@ def run(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told)
-    if options.parent is not None:
-        _die_with(options.parent)
     code = 0
-    with opened(options) as means:
-        try:
-            jobs.work(means.config, means.database, means.keep, (drafting.due, deliver.due), stop)
-        except ServerError as exc:
-            print(f"error: {exc}", file=sys.stderr)
-            code = 1
+    try:
+        work(stop)
+    except ServerError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        code = 1
+    except BaseException:
+        log.exception("a worker ends")
+        code = 1
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
