@@ -1,8 +1,8 @@
-"""What is owed to the hospital's systems: a row for each version of a report and each system, put there with the version
-itself. Who sends them: `server.deliver`. All take a connection of `Database.read` or `.write`; who calls audits.
+"""What is owed to the hospital's systems: a row for each version of a report and each system, put there with the
+version itself. Who sends them: `server.deliver`. All take a connection of `Database.read` or `.write`; who calls audits.
 
-Of a report only the newest version is owed: what waited before it is `superseded`. An older one that is being sent holds
-the newer one back, so that it cannot come after it.
+Of a report only the newest version is owed: what waited before it is `superseded`. An older one that is being sent
+holds the newer one back, so that it cannot come after it.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def patient(connection: Connection, key: Key, number: int) -> Patient | None:
 
 
 def due(connection: Connection, most: int) -> list[Row]:
-    """Oldest first, for each system `most`. What is said to be in hand is among them: whoever has it is not told twice."""
+    """Oldest first, for each system `most`. What is said to be in hand is among them: nobody begins it twice."""
     older = deliveries.alias("older")
     waits = exists().where(*_same(older), older.c.number < deliveries.c.number, older.c.state == "sending")
     wanted = select(*(deliveries.c[name] for name in Row._fields)).where(
@@ -145,7 +145,8 @@ def due(connection: Connection, most: int) -> list[Row]:
 
 
 def begin(connection: Connection, row: Row) -> int | None:
-    """From here on something of it may have arrived. The patient's number under which it goes. None: it is not due any more; another try, or a newer version, is."""
+    """From here on something of it may have arrived. The patient's number under which it goes. None: it is not due any
+    more; another try, or a newer version, is."""
     newer = select(deliveries.c.number).where(
         _of(row.key), deliveries.c.target == row.target, deliveries.c.number > row.number
     )
@@ -159,8 +160,9 @@ def begin(connection: Connection, row: Row) -> int | None:
 
 
 def settle(connection: Connection, row: Row, state: State, said: str, *, away: bool = False) -> State | None:
-    """What came of a try that was begun; None when somebody else has said so already. `away`: the whole system is, so that what waits
-    for it too need not find that out one by one. A newer version's row takes over from one that did not arrive."""
+    """What came of a try that was begun; None when somebody else has said so already. `away`: the whole system is, so
+    that what waits for it too need not find that out one by one. A newer version's row takes over from one that did not
+    arrive."""
     tries = connection.execute(select(deliveries.c.tries).where(_open(row))).scalar_one_or_none()
     if tries is None:
         return None

@@ -1,7 +1,7 @@
 """PDFs, made in processes of their own: what takes a second there holds up nobody here, and what is fatal there (a page
 maker is a lot of foreign code) is an error here. Finished ones are kept in memory, and only there: they name a patient.
 
-    python -m server.printing     # such a process: length and MessagePack on standard input, the same on standard output
+    python -m server.printing     # such a process: a length and MessagePack on standard input, and on standard output
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class _Printer:
             done = msgspec.msgpack.decode(self._asked(msgspec.msgpack.encode(order)), type=Done)
         except (OSError, TimeoutError, msgspec.DecodeError) as exc:
             how = self.end()
-            raise ServerError(f"report of {case.record.procedure}: no PDF, {exc} (the page maker ended with {how})") from exc
+            raise ServerError(
+                f"report of {case.record.procedure}: no PDF, {exc} (the page maker ended with {how})"
+            ) from exc
         if done.refused:
             raise ExportError(done.refused)
         return done.pdf

@@ -32,7 +32,6 @@ from tools import export_example
 from tools.export_example import PATIENT
 
 ROOT = Path(__file__).parents[2]
-EVA = Signature(account="etest", name="Dr. Eva Test", at="2026-03-02T10:05:11Z")
 OTHER = Patient(id="0000999", issuer="Example Hospital", family="Somebody", given="Else")
 
 
@@ -78,14 +77,14 @@ class Desk:
 
     def sign(self, key: Key, patient: Patient = PATIENT) -> None:
         found = self._newest(key)
-        self._append(sign(found.report, EVA, 1), found.number, "signed", patient)
+        self._append(sign(found.report, _eva(), 1), found.number, "signed", patient)
 
     def amend(self, key: Key, text: str = "An addendum.") -> None:
         found = self._newest(key)
         with self.database.read() as connection:
             record = reports.record(connection, key)
         assert record is not None
-        self._append(amend(found.report, [("summary", text, ())], EVA, record), found.number, "amended")
+        self._append(amend(found.report, [("summary", text, ())], _eva(), record), found.number, "amended")
 
     def correct(self, key: Key, patient: Patient) -> None:
         found = self._newest(key)
@@ -118,17 +117,19 @@ class Desk:
         """By the version's number and system."""
         return {(one.number, one.target): one.state for one in self.of(key)}
 
-    def wait(self, key: Key, state: str, number: int = 0) -> Delivery:
-        """Until the newest version's deliveries, or that one's, are all in that state; one of them."""
+    def wait(self, key: Key, *states: str) -> dict[str, Delivery]:
+        """By system, the newest version's deliveries, once all are in one of these states."""
+
+        def newest() -> dict[str, Delivery]:
+            found = self.of(key)
+            return {one.target: one for one in found if one.number == found[0].number}
 
         def reached() -> bool:
-            found = self.of(key)
-            wanted = number or max((one.number for one in found), default=0)
-            return {one.state for one in found if one.number == wanted} == {state}
+            return {one.state for one in newest().values()} <= set(states)
 
-        wait_for(lambda: reached() or self._fallen(), f"{key}: {state}")
+        wait_for(lambda: reached() or self._fallen(), f"{key}: {', '.join(states)}")
         assert reached(), f"{self.of(key)}\n{self.log()}"
-        return self.of(key)[0]
+        return newest()
 
     def _fallen(self) -> bool:
         return bool(self.workers) and all(worker.poll() is not None for worker in self.workers)
@@ -144,6 +145,10 @@ class Desk:
             worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
         self.workers.append(worker)
         return worker
+
+
+def _eva() -> Signature:
+    return Signature(account="etest", name="Dr. Eva Test", at=now())
 
 
 def main(folder: Path) -> None:
