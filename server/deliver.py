@@ -1,8 +1,8 @@
 """To the hospital's systems, durably: each try of a delivery is a DBOS workflow under an id of its own.
 
 `deliver:DEVICE/PROCEDURE/REVISION/NUMBER/TARGET/SINCE`, where SINCE is when it became due: a system that is away puts
-its rows off, and nothing waits in a worker's hands. Sending twice is harmless (fixed UIDs and ids), so every step may be
-done again. Away or failing: tried for ever, at most a minute apart; refused: a person's. The rows: `server.deliveries`.
+its rows off, and nothing waits in a worker's hands. Sending twice is harmless (fixed UIDs and ids), so every step may
+be done again. Away or failing: tried for ever, at most a minute apart; refused: a person's. The rows: `server.deliveries`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _settle(row: Row, state: State, said: str, away: bool) -> str:
         settled = settle(connection, row, state, said, away=away)
         connection.execute(delete(attempts).where(attempts.c.job == _id(row)))
         if settled in ("sent", "refused"):
-            detail = {"revision": row.revision, "number": row.number, "target": row.target}
+            detail: audit.Detail = {"revision": row.revision, "number": row.number, "target": row.target}
             audit.record(
                 connection,
                 "server",

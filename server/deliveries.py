@@ -1,5 +1,5 @@
 """What is owed to the hospital's systems: a row for each version of a report and each system, put there with the
-version itself. Who sends them: `server.deliver`. All take a connection of `Database.read` or `.write`; who calls audits.
+version itself. Who sends them: `server.deliver`. All take a connection of `Database.read` or `.write`; callers audit.
 
 Of a report only the newest version is owed: what waited before it is `superseded`. An older one that is being sent
 holds the newer one back, so that it cannot come after it.
