@@ -17,7 +17,7 @@ import msgspec
 
 from edge.procedure import KeyFrame, Record
 
-MEND = "correct uplink.reports.url"
+STRANGER = "but not as a report server does: correct uplink.reports.url"
 TRIES_MOST = 3  # so often the same key frame may be said to be missing, right after it was taken
 
 
@@ -126,7 +126,7 @@ def _taken(answer: Answer, sent: str | Named) -> bool:
 def _refused(answer: Answer) -> Aside | Later:
     strangers = answer.status == _ANYBODY_S and not answer.error
     if 200 <= answer.status < 300 or strangers:
-        return Later(f"answers {answer.status}, but not as a report server does: {MEND}", permanent=True)
+        return Later(f"answers {answer.status}, {STRANGER}", permanent=True)
     if answer.status in _RECORD_S_FAULT:
         return Aside(answer.said)
     return Later(answer.said, permanent=answer.status in _PERSON)

@@ -12,7 +12,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -43,6 +44,13 @@ class StoppedError(Exception):
     """The uplink ends."""
 
 
+class Box(NamedTuple):
+    """This box as the server knows it, and its own time, UTC."""
+
+    device: str
+    time: datetime
+
+
 class _Said(msgspec.Struct):
     """What is read of an answer; the rest is passed over."""
 
@@ -50,6 +58,8 @@ class _Said(msgspec.Struct):
     missing: tuple[str, ...] = ()
     taken: str | Named | None = None
     token: str = ""
+    device: str = ""
+    time: datetime | None = None
 
 
 class ReportServer:
@@ -60,6 +70,8 @@ class ReportServer:
         url = urlsplit(config.url)
         host = url.hostname or ""
         self._path, self._pace = url.path.rstrip("/"), pace
+        self.certificate_ends_at: datetime | None = None
+        """The server's own, UTC; None before the first answer, and for plain http."""
         self._headers = {"User-Agent": f"endoedge/{__version__}"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -79,6 +91,12 @@ class ReportServer:
         """A key frame. Raises LinkError, StoppedError."""
         return self._ask("PUT", f"/v1/frames/{sha256}", jpeg, "image/jpeg")[0]
 
+    def box(self) -> tuple[Answer, Box | None]:
+        """Who we are to it; None where it does not say. Raises LinkError, StoppedError."""
+        answer, said = self._ask("GET", "/v1/box")
+        aware = said.time is not None and said.time.tzinfo is not None
+        return answer, Box(said.device, said.time.astimezone(timezone.utc)) if said.time and aware else None
+
     def post(self, record: bytes) -> Answer:
         """A procedure's record. Raises LinkError, StoppedError."""
         return self._ask("POST", "/v1/procedures", record, "application/json")[0]
@@ -86,16 +104,19 @@ class ReportServer:
     def enrol(self, device: str, code: str) -> tuple[Answer, str]:
         """And the token, where the answer has one. Raises LinkError, StoppedError."""
         asked = msgspec.json.encode({"device": device, "code": code})
-        return self._ask("POST", "/v1/enrol", asked, "application/json")
+        answer, said = self._ask("POST", "/v1/enrol", asked, "application/json")
+        return answer, said.token
 
-    def _ask(self, method: str, path: str, body: bytes, kind: str) -> tuple[Answer, str]:
-        headers = self._headers | {"Content-Type": kind, "Content-Length": str(len(body))}
+    def _ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[Answer, _Said]:
+        """`kind`: the body's; "" without one."""
+        headers = self._headers | ({"Content-Type": kind, "Content-Length": str(len(body))} if kind else {})
         try:
             if self._http.sock is None:
                 self._http.connect()
+                self.certificate_ends_at = _ends_at(self._http.sock)
             # Who refuses a body before it has come hangs up, and has said why.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._http.request(method, self._path + path, self._parts(body), headers)
+                self._http.request(method, self._path + path, self._parts(body) if kind else None, headers)
             response = self._http.getresponse()
             content = response.read(_ANSWER_MOST)
             if response.length and len(content) < _ANSWER_MOST:
@@ -106,7 +127,7 @@ class ReportServer:
             self._http.close()
             raise _trouble(exc) from exc
         said = _understood(content)
-        return Answer(response.status, _sentence(said.error), said.missing, said.taken), said.token
+        return Answer(response.status, _sentence(said.error), said.missing, said.taken), said
 
     def _parts(self, body: bytes) -> Iterator[bytes]:
         for at in range(0, len(body), PART):
@@ -128,6 +149,12 @@ class Pacer:
         self._free_s = max(self._free_s, now_s - SLACK_S) + size / self._rate()
         if self._wait(max(0.0, self._free_s - now_s)):
             raise StoppedError
+
+
+def _ends_at(connected: socket.socket | None) -> datetime | None:
+    found = connected.getpeercert() if isinstance(connected, ssl.SSLSocket) else None
+    ends = found.get("notAfter") if found else None
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), timezone.utc) if isinstance(ends, str) else None
 
 
 def _understood(content: bytes) -> _Said:

@@ -111,6 +111,8 @@ class Reports:
         """Raises OSError: the record's files."""
         pictures = self._shelf.frames(record.procedure)
         whole = without_lost(record, lambda frame: frame.sha256 in pictures)
+        if whole != record and self._shelf.going(record.procedure):
+            raise FileNotFoundError
         # As it lies there: another version of this software would write other bytes, and a server that has this record
         # already (its answer was lost) takes no other document in its place.
         body = self._shelf.content(record.procedure) if whole == record else msgspec.json.encode(whole)

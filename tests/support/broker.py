@@ -60,7 +60,9 @@ class Authority:
             *("-subj", f"/CN=test authority {name}", "-days", "2"),
         )
 
-    def issue(self, name: str, *, san: str = "IP:127.0.0.1,DNS:localhost", expired: bool = False) -> Identity:
+    def issue(
+        self, name: str, *, san: str = "IP:127.0.0.1,DNS:localhost", expired: bool = False, days: int = 2
+    ) -> Identity:
         """A certificate with CN `name`."""
         stem = self._folder / f"{name}-{len(list(self._folder.glob('*.csr')))}"
         cert, key, request, extensions = (stem.with_suffix(s) for s in (".pem", ".key", ".csr", ".ext"))
@@ -68,7 +70,7 @@ class Authority:
         _openssl("req", "-new", *_NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._key, "-CAcreateserial"),
-            *("-out", cert, "-days", "-1" if expired else "2", "-extfile", extensions),
+            *("-out", cert, "-days", "-1" if expired else str(days), "-extfile", extensions),
         )
         return Identity(cert, key)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -40,7 +41,8 @@ class ReportServer(ThreadingHTTPServer):
         self.fail: Fail = lambda method, path: 0
         self.say: Callable[[str, str], tuple[int, bytes] | None] = lambda method, path: None  # in its place: a stranger
         self.lose: Callable[[int, str], bool] = lambda status, path: False  # answers: it dies before it says so
-        self.device, self.codes = "", {CODE}
+        self.device, self.codes = "box-1", {CODE}
+        self.clock_off = timedelta()
         self.read_rate = 0.0  # bytes a second; 0: as they come
         self._lock, self._at_work = threading.Lock(), 0
         if identity is not None:
@@ -94,13 +96,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._serve(self._put)
 
+    def do_GET(self) -> None:
+        self._serve(self._box)
+
     def do_POST(self) -> None:
         self._serve(self._enrol if self.path == "/v1/enrol" else self._post)
 
     def _serve(self, take: Callable[[bytes], tuple[int, dict[str, Any]]]) -> None:
         with self.server.working():
             body = self._body()
-        if len(body) < int(self.headers["Content-Length"]):
+        if len(body) < int(self.headers["Content-Length"] or 0):
             self.close_connection = True
             return
         if stranger := self.server.say(self.command, self.path):
@@ -126,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _body(self) -> bytes:
-        left, parts = int(self.headers["Content-Length"]), []
+        left, parts = int(self.headers["Content-Length"] or 0), []
         while left and (part := self.rfile.read1(min(left, 1 << 14))):  # type: ignore[attr-defined]
             parts.append(part)
             left -= len(part)
@@ -165,6 +170,12 @@ class _Handler(BaseHTTPRequestHandler):
         server.records[record.procedure] = body
         server.stored[record.procedure] += 1
         return 201, {"taken": taken}
+
+    def _box(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        if self.path != "/v1/box" or body:
+            return 404, {"error": "expected /v1/box"}
+        now = datetime.now(timezone.utc) + self.server.clock_off
+        return 200, {"device": self.server.device, "time": now.isoformat()}
 
     def _enrol(self, body: bytes) -> tuple[int, dict[str, Any]]:
         asked = msgspec.json.decode(body)
