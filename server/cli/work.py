@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     if options.parent is not None:
         _die_with(options.parent)
     with opened(options) as means:
-        until_told(lambda stop: jobs.work(*means, (drafting.due,), stop))
+        until_told(lambda stop: jobs.work(*means, (drafting.Due(),), stop))
 
 
 def until_told(work: Callable[[threading.Event], None]) -> NoReturn:
