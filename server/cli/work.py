@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         _die_with(options.parent)
     with opened(options) as means:
         drafting.ready(means.config)
-        until_told(lambda stop: jobs.work(*means, (drafting.due, deliver.due), stop))
+        until_told(lambda stop: jobs.work(*means, (drafting.Due(), deliver.due), stop))
 
 
 def until_told(work: Callable[[threading.Event], None]) -> NoReturn:
