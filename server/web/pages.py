@@ -61,7 +61,9 @@ def static_file(name: str) -> Response:
     found = FILES.get(name)
     if found is None:
         raise RefusedError("no such file", 404)
-    return Response(found.content, media_type=found.kind, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+    return Response(
+        found.content, media_type=found.kind, headers={"Cache-Control": "public, max-age=31536000, immutable"}
+    )
 
 
 def inert(value: Any) -> Any:

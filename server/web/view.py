@@ -193,7 +193,9 @@ def _banners(
 ) -> Iterator[Banner]:
     newest = max(revisions, default=record.revision)
     if newest > record.revision:
-        text = f"The box has sent a newer record of this procedure: revision {newest}. This is revision {record.revision}."
+        text = (
+            f"The box has sent a newer record of this procedure: revision {newest}. This is revision {record.revision}."
+        )
         href = place(Key(key.device, key.procedure, newest))
         yield Banner(kind="warn", text=text, href=href, link=f"Show revision {newest}")
     if record.state == "interrupted":
@@ -208,5 +210,7 @@ def _banners(
     if report is None:
         yield Banner(kind="note", text="The draft is being made. This page says so when it is there.")
     elif report.drafted.fallback:
-        text = f"A language model was to word this and could not ({report.drafted.fallback}): the template's words stand."
+        text = (
+            f"A language model was to word this and could not ({report.drafted.fallback}): the template's words stand."
+        )
         yield Banner(kind="note", text=text)
