@@ -16,10 +16,12 @@ from server.config import Config
 from server.errors import RefusedError, ServerError
 from server.keep import Keep
 from server.store.database import Database
+from server.web.routes import prepare
 
 log = logging.getLogger(__name__)
-ROUTERS = ("receive",)
+ROUTERS = ("receive", "enrolment_routes", "signin", "web.routes")
 """Modules of `server` with a `router`."""
+FORM_MOST = 1 << 20  # bytes of what a page sends; what boxes send has limits of its own
 _EVERY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -32,12 +34,15 @@ _EVERY = {
 
 def create(config: Config, database: Database, keep: Keep) -> FastAPI:
     """`database` has its tables."""
-    app = FastAPI(title="EndoEdge report server", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="EndoEdge report server", docs_url=None, redoc_url=None, openapi_url=None, max_body_size=FORM_MOST
+    )
     app.state.config, app.state.database, app.state.keep = config, database, keep
     app.add_middleware(Headers)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(ServerError, _failed)
     app.add_exception_handler(HTTPException, _http)
+    prepare(app)
     for name in ROUTERS:
         app.include_router(importlib.import_module(f"server.{name}").router)
     return app
@@ -74,7 +79,9 @@ def is_machine(request: Request) -> bool:
 
 async def _refused(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RefusedError)
-    return _say(request, exc.status, str(exc))
+    response = _say(request, exc.status, str(exc))
+    response.headers.update(exc.headers)
+    return response
 
 
 async def _failed(request: Request, exc: Exception) -> Response:

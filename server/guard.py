@@ -1,10 +1,10 @@
-"""Who is asking, and whether they may: FastAPI dependencies. Every route but those of `OPEN` has one of them.
+"""Who is asking, and whether they may: FastAPI dependencies. Every route has one of them, but for a few.
 
     def page(who: Annotated[Person, Depends(person("viewer"))]) -> ...
     def upload(device: Annotated[str, Depends(box)]) -> ...
 
-`person` lets nobody change anything without the session's CSRF token. The application has `state.database` and
-`state.config`. Refusals are RefusedError, which `answer_refused` turns into JSON below /v1, and elsewhere into a page.
+`person` lets nobody change anything without the session's CSRF token, in a header or a field of the form. The
+application has `state.database` and `state.config`. Refusals are RefusedError.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import hmac
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.routing import iter_route_contexts
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
@@ -28,10 +28,9 @@ from server.accounts import Role, may
 from server.audit import Detail
 from server.config import Config
 from server.errors import RefusedError
-from server.limits import Limits, TooManyError
+from server.limits import Limits
 from server.sessions import Session
 from server.store.database import Database
-from server.web.pages import render
 
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf"
@@ -47,14 +46,6 @@ class Person(Struct, frozen=True, kw_only=True):
     role: str
     session: Session
     address: str
-
-
-class LoginNeeded(RefusedError):  # noqa: N818
-    """401; a page sends its reader to the login and back to `place`."""
-
-    def __init__(self, place: str) -> None:
-        super().__init__(NOT_LOGGED_IN, 401)
-        self.place = place
 
 
 # ------------------------------------------------------------------------------------- what the request says
@@ -111,7 +102,7 @@ def person(role: Role, *, touch: bool = True) -> Callable[[Request], Awaitable[P
         token = request.cookies.get(cookie(request), "")
         session = await run_in_threadpool(sessions.find, database(request), token, touch=touch) if token else None
         if session is None:
-            raise LoginNeeded(request.url.path if request.method == "GET" else "/")
+            raise _login_needed(request)
         found = Person(
             account=session.account,
             name=session.full_name,
@@ -129,6 +120,19 @@ def person(role: Role, *, touch: bool = True) -> Callable[[Request], Awaitable[P
 
     guard.__endoedge_guard__ = role  # type: ignore[attr-defined]
     return guard
+
+
+def _login_needed(request: Request) -> RefusedError:
+    """A page sends its reader to the login and back; a part of one makes htmx do so."""
+    if request.url.path.startswith("/v1/"):
+        return RefusedError(NOT_LOGGED_IN, 401)
+    target = "/login"
+    if request.method == "GET" and request.url.path != "/" and "hx-request" not in request.headers:
+        query = f"?{request.url.query}" if request.url.query else ""
+        target += f"?next={quote(request.url.path + query, safe='/')}"
+    if "hx-request" in request.headers:
+        return RefusedError(NOT_LOGGED_IN, 401, {"HX-Redirect": target})
+    return RefusedError(NOT_LOGGED_IN, 303, {"Location": target})
 
 
 async def _check_csrf(request: Request, session: Session) -> None:
@@ -157,7 +161,7 @@ def box(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     device = enrolment.box_of(database(request), token.strip()) if scheme.lower() == "bearer" else None
     if device is None:
-        raise RefusedError(NOT_A_BOX, 401)
+        raise RefusedError(NOT_A_BOX, 401, {"WWW-Authenticate": "Bearer"})
     return device
 
 
@@ -203,26 +207,7 @@ def note_read(request: Request, who: Person, what: str, device: str, procedure: 
     reads.note(database(request), who, what, device, procedure)
 
 
-# ---------------------------------------------------------------------------------------------- refusals
-
-
-def answer_refused(request: Request, refused: Exception) -> Response:
-    """An exception handler for RefusedError."""
-    assert isinstance(refused, RefusedError)
-    headers: dict[str, str] = {}
-    if isinstance(refused, TooManyError):
-        headers["Retry-After"] = str(refused.wait_s)
-    if request.url.path.startswith("/v1/"):
-        if refused.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse({"error": str(refused)}, refused.status, headers)
-    if isinstance(refused, LoginNeeded):
-        target = f"/login?next={quote(refused.place)}" if refused.place != "/" else "/login"
-        if request.headers.get("hx-request") == "true":  # a part of a page cannot be the login
-            return Response(status_code=401, headers={"HX-Redirect": target})
-        return RedirectResponse(target, 303)
-    values = {"said": str(refused), "person": getattr(request.state, "person", None)}
-    return render("refused.html", values, status=refused.status, headers=headers)
+# ------------------------------------------------------------------------------------------------- routes
 
 
 def unguarded(app: FastAPI) -> list[str]:
@@ -231,8 +216,5 @@ def unguarded(app: FastAPI) -> list[str]:
     def asks(dependant: Any) -> bool:
         return hasattr(dependant.call, "__endoedge_guard__") or any(asks(part) for part in dependant.dependencies)
 
-    routes: list[Any] = list(app.routes)
-    return [route.path for route in routes if not (hasattr(route, "dependant") and asks(route.dependant))]
-
-
-Values = Mapping[str, Any]
+    routes = iter_route_contexts(app.routes)
+    return [str(route.path) for route in routes if not (hasattr(route, "dependant") and asks(route.dependant))]

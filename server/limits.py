@@ -1,10 +1,11 @@
-"""How often: token buckets, in memory. Each process counts for itself, so that a bucket bounds what one process is
-asked; what may not be guessed is kept safe elsewhere (the lock of an account, the length of a code).
+"""How often. Token buckets in memory: each process counts for itself, so that a bucket bounds what one
+process is asked; what may not be guessed is kept safe elsewhere (the lock of an account, the length of a code).
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -19,8 +20,8 @@ class TooManyError(RefusedError):
     """429, and how long to wait (s)."""
 
     def __init__(self, wait_s: float) -> None:
-        self.wait_s = max(1, round(wait_s + 0.5))
-        super().__init__(f"too many tries: wait {self.wait_s} s", 429)
+        self.wait_s = math.ceil(wait_s)
+        super().__init__(f"too many tries: wait {self.wait_s} s", 429, {"Retry-After": str(self.wait_s)})
 
 
 class Bucket:

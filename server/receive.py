@@ -38,7 +38,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 _WILD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", max_body_size=FRAME_MOST + 1)  # `body` says it better
 
 
 @router.get("/box")
@@ -87,8 +87,8 @@ def take_frame(database: Database, keep: Keep, device: str, sha256: str, content
     row = {"device": device, "sha256": sha256, "size": len(content), "width": told.width, "height": told.height}
     with database.write() as connection:
         insert = (sqlite if database.is_sqlite else postgresql).insert(frames)
-        done = connection.execute(insert.values(**row, received_at=now()).on_conflict_do_nothing())
-    return bool(done.rowcount)
+        once = insert.values(**row, received_at=now()).on_conflict_do_nothing().returning(frames.c.sha256)
+        return connection.execute(once).first() is not None
 
 
 def _picture(content: bytes) -> jpeg.Jpeg:

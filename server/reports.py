@@ -64,7 +64,7 @@ def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
         "received_at": at,
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(records)
-    if connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
+    if connection.execute(insert.values(row).on_conflict_do_nothing().returning(records.c.device)).first():
         listed.keep(connection, record, at)
         return True
     found = connection.execute(_one(select(records.c.digest), key_of(record))).scalar_one()
@@ -147,7 +147,8 @@ def append(connection: Connection, report: Report, *, after: int, what: What, au
         "body": msgspec.json.encode(report),
     }
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(reports)
-    if number != after or not connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount:
+    once = insert.values(row).on_conflict_do_nothing().returning(reports.c.number)
+    if number != after or not connection.execute(once).first():
         raise RefusedError(f"report of {key}: it was changed meanwhile; look at it again", 409)
     listed.touch(connection, *key, report.state, after + 1, at)
     return after + 1

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from server.errors import ServerError
 from server.store.database import Database
@@ -30,7 +31,7 @@ class Seats(Protocol):
     def leave(self, number: int) -> None: ...
 
     def proven(self) -> None:
-        """Raises SQLAlchemyError when what holds them is gone."""
+        """Raises ServerError when what holds them is gone."""
 
     def close(self) -> None: ...
 
@@ -72,26 +73,40 @@ class Locks:
     _SPACE = 0x456E_646F  # of two-part keys, so that `hold`'s names are never met
 
     def __init__(self, database: Database) -> None:
-        self._connection: Connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._database = database
+        with _told(database):
+            self._connection: Connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def take(self, number: int) -> bool:
-        return bool(self._ask("pg_try_advisory_lock", number))
+        """A session may take a lock that it holds once more: nobody asks for what is ours."""
+        return bool(self._ask("SELECT pg_try_advisory_lock(:space, :number)", number))
 
     def leave(self, number: int) -> None:
-        self._ask("pg_advisory_unlock", number)
+        self._ask("SELECT pg_advisory_unlock(:space, :number)", number)
 
     def proven(self) -> None:
-        self._connection.execute(text("SELECT 1"))
+        """The locks are the session's, and a session that broke is not mended: this one would raise from now on."""
+        self._ask("SELECT 1", 0)
 
     def close(self) -> None:
         with contextlib.suppress(Exception):  # the database may be gone, and our locks with it
             self._connection.invalidate()
             self._connection.close()
 
-    def _ask(self, function: str, number: int) -> object:
-        return self._connection.execute(
-            text(f"SELECT {function}(:space, :number)"), {"space": self._SPACE, "number": number}
-        ).scalar()
+    def _ask(self, query: str, number: int) -> object:
+        with _told(self._database):
+            asked = text(query)
+            names = {"space": self._SPACE, "number": number}
+            return self._connection.execute(asked, names if ":space" in query else {}).scalar()
+
+
+@contextlib.contextmanager
+def _told(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
+        raise ServerError(f"database {database.name}: the connection that holds a worker's seat: {reason}") from exc
 
 
 @contextlib.contextmanager

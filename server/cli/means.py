@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +20,14 @@ class Means(NamedTuple):
     config: Config
     database: Database
     keep: Keep
+
+
+def operator() -> str:
+    """Who types the command, for the audit."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"cli:{os.getuid()}"
 
 
 @contextlib.contextmanager

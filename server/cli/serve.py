@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -35,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
         listener = serving.listen(means.config.http)
         web = serving.server(app, means.config.http)
         print(f"serving {serving.base_url(means.config.http, listener)}", flush=True)
+        # uvicorn raises the signal that ended it once more, for whoever had it before: here the worker is still to end.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         with contextlib.nullcontext() if options.no_worker else Beside(options.config):
             web.run(sockets=[listener])
     return 0 if web.started else 1
@@ -61,11 +64,13 @@ class Beside:
         fell = 0
         while not self._stop.is_set():
             began_s = time.monotonic()
-            child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+            # Ctrl-C is for the whole group: the worker is told to end when the web has ended.
+            child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
             while child.poll() is None and not self._stop.wait(0.1):
                 pass
-            if self._stop.is_set():
+            if child.poll() is None:
                 _ended(child)
+            if self._stop.is_set():
                 return
             fell = 0 if time.monotonic() - began_s > _AGAIN_S[-1] else fell
             wait_s = _AGAIN_S[min(fell, len(_AGAIN_S) - 1)]

@@ -1,18 +1,27 @@
-"""`endoedge-server work`: drafts and deliveries. Any number of them may run on one PostgreSQL."""
+"""`endoedge-server work`: drafts and deliveries. Any number of them may run on one PostgreSQL.
+
+It ends with 1 when it lost its seat or its database, and whoever started it starts it again: what it had in hand is
+carried on by another worker, or by the next one here.
+"""
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import logging
 import os
 import signal
+import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from server.cli.means import opened
 from server.errors import ServerError
 
+log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
+_GONE_WITHIN_S = 26.0  # after it was told to end, whatever hangs; `jobs.FINISH_WITHIN_S` is for what is in hand
 
 
 def add(commands: Any) -> None:
@@ -24,14 +33,37 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from server import drafting, jobs
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     if options.parent is not None:
         _die_with(options.parent)
     with opened(options) as means:
-        jobs.work(means.config, means.database, means.keep, (drafting.due,), stop)
-    return 0
+        until_told(lambda stop: jobs.work(*means, (drafting.due,), stop))
+
+
+def until_told(work: Callable[[threading.Event], None]) -> NoReturn:
+    """Until SIGTERM or SIGINT, then out, whatever hangs."""
+    stop = threading.Event()
+
+    def told(*_: object) -> None:
+        stop.set()
+        timer = threading.Timer(_GONE_WITHIN_S, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)
+    code = 0
+    try:
+        work(stop)
+    except ServerError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        code = 1
+    except BaseException:
+        log.exception("a worker ends")
+        code = 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Python would wait for the threads of jobs that hang
 
 
 def _die_with(parent: int) -> None:

@@ -129,7 +129,6 @@ GOOD = next(iter(FRAMES.values()))
         (SVG, "expected a JPEG"),
         (picture(8, 8, "PNG"), "expected a JPEG"),
         (GOOD[:-200], "ends before its end marker"),
-        (GOOD[:2000] + b"\xff\xd9", "not a picture that can be shown"),
         (b"\xff\xd8\xff\xd9", "not a picture that can be shown"),
         (b"", "expected a JPEG"),
         (picture(8200, 8), "8200x8, expected at most 8192"),
@@ -161,7 +160,7 @@ def test_a_picture_under_another_digest_is_refused(web: TestClient) -> None:
         (b'{"\\ud800": 1}', 400, "not a procedure's record"),
         (msgspec.json.encode(replace(RECORD, state="running")), 400, "still runs"),
         (msgspec.json.encode(replace(RECORD, version=99)), 400, "version 99, expected 1"),
-        (msgspec.json.encode(replace(RECORD, procedure="a\n")), 400, "control characters"),
+        (msgspec.json.encode(RECORD).replace(RECORD.procedure.encode(), b"a\\n"), 400, "ends with a line end"),
         (msgspec.json.encode(replace(RECORD, not_recorded={"a\x1b": "b"})), 400, "control characters"),
         (msgspec.json.encode(replace(RECORD, findings=RECORD.findings * 2)), 400, "two facts have one id"),
     ],
@@ -181,16 +180,11 @@ def test_a_record_that_tells_of_another_picture_is_refused(web: TestClient) -> N
     assert (answer.status_code, "9999" in answer.json()["error"]) == (400, True)
 
 
-def test_a_body_that_is_too_large_is_not_read(web: TestClient) -> None:
-    read = 0
+def test_a_body_that_is_too_large_is_refused(web: TestClient) -> None:
+    def parts() -> Iterator[bytes]:  # without a length
+        yield from [b"x" * (1 << 20)] * 9
 
-    def endless() -> Iterator[bytes]:
-        nonlocal read
-        while True:
-            read += 1 << 20
-            yield b"x" * (1 << 20)
-
-    answer = web.put(f"/v1/frames/{'0' * 64}", content=endless(), headers={"Content-Type": "image/jpeg"})
+    answer = web.put(f"/v1/frames/{'0' * 64}", content=parts(), headers={"Content-Type": "image/jpeg"})
     assert (answer.status_code, answer.json()["error"]) == (413, "expected at most 8 MiB")
     told = put(web, b"x", **{"Content-Length": str(2 << 30)})
     assert (told.status_code, told.json()["error"]) == (413, "expected at most 8 MiB")
