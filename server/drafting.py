@@ -11,14 +11,17 @@ from collections.abc import Iterator
 
 import msgspec
 from dbos import DBOS
+from msgspec.structs import replace
 
 from server import jobs, reports
+from server.config import Config
 from server.errors import RefusedError, ServerError
 from server.jobs import Job, Means
 from server.report import Report
 from server.reports import MACHINE, Key
 from server.store.database import Database
-from server.words import checklist, template
+from server.words import checklist, lexicon, template, wording
+from server.words.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 100  # looked for at once
@@ -31,24 +34,28 @@ def due(database: Database) -> Iterator[Job]:
     yield from (Job(f"draft:{key.device}/{key.procedure}/{key.revision}", draft, tuple(key)) for key in keys)
 
 
+def ready(config: Config) -> None:
+    """Raises EdgeError for what would make every draft fail: a language without words, a key that cannot be read."""
+    lexicon.of(config.language)
+    _lists()
+    if config.draft.url:
+        Endpoint(config.draft)
+
+
 @functools.cache
 def _lists() -> checklist.Lists:
     return checklist.load()
 
 
-@DBOS.workflow(name="draft")
+@jobs.workflow("draft")
 def draft(device: str, procedure: str, revision: int) -> str:
     """What came of it, for the log of jobs."""
-    key = Key(device, procedure, revision)
     tries = jobs.begun(Means.database, f"draft:{device}/{procedure}/{revision}")
     if not _template(device, procedure, revision):
         return "it is somebody's already"
     if not Means.config.draft.url:
         return "template"
-    if tries > jobs.TRIES_MOST:
-        log.error("report of %s: its wording was begun %d times without an end; the template stands", key, tries - 1)
-        return "template: the wording never ended"
-    worded = _word(device, procedure, revision)
+    worded = _word(device, procedure, revision, tries)
     return _keep_wording(device, procedure, revision, worded)
 
 
@@ -69,18 +76,19 @@ def _template(device: str, procedure: str, revision: int) -> bool:
 
 
 @DBOS.step(name="word")
-def _word(device: str, procedure: str, revision: int) -> str:
-    """The report as JSON: worded, or the template's with the reason why it had to do."""
-    from server.words import wording
-
+def _word(device: str, procedure: str, revision: int, tries: int) -> str:
+    """The report as JSON: worded, or the template's with the reason why it had to do. That it was begun too often is
+    for this step to say: what decides about steps from outside them is not the same when they are done again."""
     key = Key(device, procedure, revision)
     with Means.database.read() as connection:
         found, record = reports.newest(connection, key), reports.record(connection, key)
     if found is None or record is None:
         raise ServerError(f"report of {key}: it is not there any more")
-    pictures = {frame.sha256: Means.keep.get(frame.sha256) for frame in record.key_frames()}
-    shown = {sha256: jpeg for sha256, jpeg in pictures.items() if jpeg is not None}
-    worded = wording.word(record, found.report, shown, Means.config.draft)
+    if tries > jobs.TRIES_MOST:
+        log.error("report of %s: its wording was begun %d times without an end; the template stands", key, tries - 1)
+        ended = replace(found.report.drafted, fallback="it never ended")
+        return msgspec.json.encode(replace(found.report, drafted=ended)).decode()
+    worded = wording.word(record, found.report, Means.keep.get, Endpoint(Means.config.draft), _lists())
     if worded.drafted.fallback:
         log.warning("report of %s: the template had to do: %s", key, worded.drafted.fallback)
     return msgspec.json.encode(worded).decode()

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-import jinja2
 from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 
 from server import accounts, guard, limits, sessions
 from server.errors import RefusedError
 from server.guard import Person
+from server.web.pages import render
 
 router = APIRouter()
 NOBODY = "there is no account yet: an administrator makes the first one with `endoedge-server account create`"
 SIGN_AGAIN = "expected your password: more than five minutes ago you last showed who you are"
-_own_pages = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "web" / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-)
 Text = Annotated[str, Form()]
 Somebody = Annotated[Person, Depends(guard.person("viewer"))]
 
@@ -132,10 +127,8 @@ def page(
     /,
     *,
     status: int = 200,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     person: Person | None = None,
     **values: Any,
-) -> HTMLResponse:
-    """`state.pages`: the environment of the review page's templates, where it has one."""
-    pages: jinja2.Environment = getattr(request.app.state, "pages", _own_pages)
-    return HTMLResponse(pages.get_template(template).render(person=person, **values), status, headers)
+) -> Response:
+    return render(template, {"person": person, **values}, status=status, headers=headers, request=request)

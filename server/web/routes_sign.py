@@ -211,4 +211,3 @@ def _done(request: Request, of: Key) -> Response:
     if is_part(request):
         return Response(status_code=204, headers={"HX-Redirect": place(of)})
     return RedirectResponse(place(of), 303)
-

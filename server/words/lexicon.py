@@ -61,10 +61,10 @@ class Lexicon(Struct, frozen=True, kw_only=True):
 
     def flag(self, word: str) -> str:
         """Which thing that may never be said this word says; "" none of them."""
-        return next((what for what, stems in self.flags.items() if any(_begins(word, stem) for stem in stems)), "")
+        return next((what for what, stems in self.flags.items() if any(begins(word, stem) for stem in stems)), "")
 
 
-def _begins(word: str, stem: str) -> bool:
+def begins(word: str, stem: str) -> bool:
     """A stem ends with `*`; others are whole words. `*stem*` is found within a compound, too."""
     pattern = re.escape(stem).replace(r"\*", ".*")
     return re.fullmatch(pattern, word) is not None

@@ -20,7 +20,11 @@ from server.store.tables import boxes
 from tools import export_example
 
 PASSWORD = "seven green lanterns"
-PEOPLE = {"ada": ("Dr. Ada Example", "clinician"), "ben": ("Dr. Ben Example", "clinician"), "vera": ("Vera View", "viewer")}
+PEOPLE = {
+    "ada": ("Dr. Ada Example", "clinician"),
+    "ben": ("Dr. Ben Example", "clinician"),
+    "vera": ("Vera View", "viewer"),
+}
 
 
 @functools.cache
