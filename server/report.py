@@ -26,7 +26,8 @@ class Sentence(Struct, frozen=True, kw_only=True):
     cites: tuple[Id, ...] = ()  # facts of the record that support it
     by: By
     author: str = ""  # of a person's: the account's name
-    struck: str = ""  # why it was struck out, by a check or by a person; "" stands
+    struck: str = ""  # why it was struck out; "" stands
+    struck_by: str = ""  # the person who did that; "" the check
 
 
 class Drafted(Struct, frozen=True, kw_only=True):

@@ -26,7 +26,8 @@ UNITS = Path("usr/lib/systemd/system")
 PROGRAMS = ("systemd-nspawn", "nsenter", "mosquitto", "mosquitto_sub", "gst-inspect-1.0", "ss")
 START_WITHIN_S = 60.0
 # Of what is done in a box: nothing of ours, which may name folders and packages that it has not.
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 
 SITE = """device = "box"
 pipeline = "colonoscopy"

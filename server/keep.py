@@ -1,0 +1,62 @@
+"""Where key frames lie: by their sha256, once, whoever sent them. What is kept is on the disk when `put` returns.
+
+Which box a picture came from is the database's (`frames`): nobody reads a picture by its digest alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from edge.durable import sync_folder, write_atomically
+from server.errors import ServerError
+
+
+class Keep(Protocol):
+    """Callable from any thread. `sha256`: 64 hexadecimal digits, checked by the caller. Raises ServerError."""
+
+    def put(self, sha256: str, jpeg: bytes) -> None: ...
+
+    def get(self, sha256: str) -> bytes | None:
+        """None: it is not there."""
+
+    def discard(self, sha256: str) -> None:
+        """Harmless when it is not there."""
+
+
+class Folder:
+    """Files in folders of the first two digits. Many processes may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, sha256: str, jpeg: bytes) -> None:
+        file = self._file(sha256)
+        try:
+            if file.exists():  # by somebody else a moment ago, perhaps, who has not got so far yet
+                sync_folder(file.parent)
+                return
+            if not file.parent.is_dir():
+                file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                sync_folder(file.parent.parent)
+                sync_folder(self._root.parent)
+            write_atomically(file, jpeg)
+        except OSError as exc:
+            raise ServerError(f"{file}: {exc.strerror}") from exc
+
+    def get(self, sha256: str) -> bytes | None:
+        try:
+            return self._file(sha256).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise ServerError(f"{self._file(sha256)}: {exc.strerror}") from exc
+
+    def discard(self, sha256: str) -> None:
+        try:
+            self._file(sha256).unlink(missing_ok=True)
+        except OSError as exc:
+            raise ServerError(f"{self._file(sha256)}: {exc.strerror}") from exc
+
+    def _file(self, sha256: str) -> Path:
+        return self._root / sha256[:2] / f"{sha256}.jpg"
