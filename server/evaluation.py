@@ -1,7 +1,7 @@
 """`endoedge-server eval`: how good drafts are, and how well the check keeps them so.
 
-    python -m server.evaluation [--records DIR | --count N --seed N] [--language en] [--json]
-                                [--endpoint URL --model NAME]
+    endoedge-server eval [--records DIR | --count N --seed N] [--language en] [--json]
+                         [--endpoint URL --model NAME]
 
 DIR has a folder for each procedure, with `record.json` and, where there are, `frames/SHA256.jpg` and the signed
 `report.json` (as `tools.export_example` writes them). Without DIR: invented records, the same for the same seed.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError
 from edge.procedure import Record
 from server.config import Draft
 from server.errors import ServerError
@@ -177,16 +176,8 @@ def lexicon_name(language: str) -> str:
 # ----------------------------------------------------------------------------------------------- the command
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except EdgeError as exc:
-        print(f"eval: {exc}", file=sys.stderr)
-        return 2 if isinstance(exc, ConfigError) else 1
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Raises EdgeError."""
     lists, endpoint = checklist.load(), _endpoint(options)
     procedures = list(read(options.records) if options.records else invented(options.count, options.seed))
     languages = options.language or list(lexicon.LANGUAGES)
@@ -236,10 +227,7 @@ def _endpoint(options: argparse.Namespace) -> Endpoint | None:
         raise ConfigError(f"--endpoint: {exc}") from exc
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="endoedge-server eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     defaults = Draft()
     parser.add_argument("--records", type=Path, metavar="DIR", help="procedures; without it, invented ones")
     parser.add_argument("--count", type=int, default=50, help="how many are invented (50)")
@@ -252,8 +240,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=defaults.tokens_most, metavar="N", help="at most, in an answer")
     parser.add_argument("--frames", type=int, default=defaults.frames_most, metavar="N", help="at most, in a request")
     parser.add_argument("--json", action="store_true", help="for machines")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edge.procedure import Record
-from server import evaluation
+from server import cli, evaluation
 from server.report import Drafted, Report, Sentence
 from server.words import measure, template, trials
 from server.words.checklist import Lists
@@ -20,7 +20,7 @@ from tools import export_example
 
 
 def told(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> Any:
-    assert evaluation.main([*arguments, "--json"]) == code
+    assert cli.main(["eval", *arguments, "--json"]) == code
     return msgspec.json.decode(capsys.readouterr().out)
 
 
@@ -68,7 +68,7 @@ def test_a_folder_of_records(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_tables_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluation.main(["--count", "1", "--language", "de"]) == 0
+    assert cli.main(["eval", "--count", "1", "--language", "de"]) == 0
     printed = capsys.readouterr().out
     assert "Drafts, German" in printed
     assert "template, wrong frame" in printed
@@ -117,7 +117,7 @@ WRONG = [
     (["--endpoint", "http://x/v1"], 2, "--endpoint and --model: expected both"),
     (["--endpoint", "ftp://x", "--model", "m"], 2, "--endpoint: Expected `str` matching"),
     (["--endpoint", "http://x/v1", "--model", "m", "--frames", "99"], 2, "<= 32"),
-    (["--endpoint", "http://x/v1", "--model", "m", "--key-file", "nokey"], 1, "nokey"),
+    (["--endpoint", "http://x/v1", "--model", "m", "--key-file", "nokey"], 2, "draft.key_file: "),
 ]
 
 
@@ -125,11 +125,11 @@ WRONG = [
 def test_wrong_arguments_are_a_clear_error(
     arguments: list[str], code: int, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluation.main(arguments) == code
+    assert cli.main(["eval", *arguments]) == code
     assert why in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "record.json").write_text('{"version": 1}')
-    assert evaluation.main(["--records", str(tmp_path)]) == 1
+    assert cli.main(["eval", "--records", str(tmp_path)]) == 1
     assert "record.json: Object missing required field" in capsys.readouterr().err
