@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.procedure import KeyFrame, Record
+from edge.procedure import Finding, KeyFrame, Landmark, Record
 from edge.types import Box, Field, Struct
 
 
@@ -53,7 +53,8 @@ def with_key_frames(record: Record, folder: Path, at_s: AtS) -> Record:
         msgspec.structs.replace(one, key_frame=_first([of_landmark(one.kind)], folder, at_s))
         for one in record.landmarks
     )
-    without = {f"{KEY_FRAME_OF} {one.id}": "none was kept" for one in (*landmarks, *findings) if one.key_frame is None}
+    facts: list[Landmark | Finding] = [*landmarks, *findings]
+    without = {f"{KEY_FRAME_OF} {one.id}": "none was kept" for one in facts if one.key_frame is None}
     before = {what: why for what, why in record.not_recorded.items() if not what.startswith(KEY_FRAME_OF)}
     return msgspec.structs.replace(record, findings=findings, landmarks=landmarks, not_recorded=before | without)
 
