@@ -47,10 +47,11 @@ def add(
     text: Text = "",
     cites: Texts = [],  # noqa: B006
 ) -> Response:
-    form = Open(kind="add", section=section, text=text, cites=tuple(cites))
+    known = section if section in get_args(Section) else "summary"
+    form = Open(kind="add", section=known, text=text, cites=tuple(cites))
 
     def edit(report: Report, record: Record) -> Report:
-        if section not in get_args(Section):
+        if section != known:
             raise RefusedError(f"section {section[:40]!r}: expected one of {', '.join(get_args(Section))}")
         return edits.add(report, section, text, cites, who.name, record)  # type: ignore[arg-type]
 
