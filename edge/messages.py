@@ -54,6 +54,8 @@ class FindingEnded(Struct, frozen=True, kw_only=True, tag="finding"):
     best_score: float  # of all frames
     best_box: Box  # in its best view: what the model was sure of, sharp, and large
     best_seen_ns: int  # ... and when that was
+    scores: tuple[float, ...] = ()  # the best of each stretch of `scores_every_ns` from `first_seen_ns` on; 0: not seen
+    scores_every_ns: int = 0
 
 
 class LandmarkReached(Struct, frozen=True, kw_only=True, tag="landmark"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from edge.types import Box, Struct
 
@@ -49,6 +49,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     frames: int
     best_score: float  # 0..1
     alerted: bool  # it was announced while it was in view
+    scores: tuple[float, ...] = ()  # over time: the best of each stretch from `first_seen_s` on; 0: not seen in it
+    scores_every_s: float = 0.0  # how long a stretch is
     key_frame: KeyFrame | None = None
 
 
@@ -90,6 +92,8 @@ class Times(Struct, frozen=True, kw_only=True):
     withdrawal_tool_s: float | None = None  # of it, with an instrument in view
     withdrawal_poor_s: float | None = None  # of it, without a good view and without an instrument
     view_s: dict[str, float]  # "good", "poor: blur", "out_of_body", ... → how long
+    effort_s: dict[str, float] = field(default_factory=dict)
+    """A rung of `edge/decide/ladder.py`, "full" first → how long the box did so much."""
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -129,6 +133,13 @@ class Record(Struct, frozen=True, kw_only=True):
     judgements: tuple[Judgement, ...] = ()
     interruptions: tuple[Interruption, ...] = ()
     not_recorded: dict[str, str]  # what a report would say, and why it cannot
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which a decoder gives as its own. `$` of the patterns above is that of JSON Schema, and
+        lets Python take a line end for the end."""
+        for text in (self.procedure, *self.ids(), *(frame.sha256 for frame in self.key_frames())):
+            if text.endswith("\n"):
+                raise ValueError(f"{text!r} ends with a line end")
 
     def key_frames(self) -> Iterator[KeyFrame]:
         """All of them, landmarks' first."""

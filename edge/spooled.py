@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from edge.durable import sync_folder
-from edge.procedure import Record
+from edge.procedure import VERSION, Record
 from edge.types import Struct
 
 RECORD, DROPPED, SENT = "record.json", "dropped.json", ".sent"
@@ -44,6 +44,8 @@ def read_record(folder: Path) -> Record | str:
         record = msgspec.json.decode(content, type=Record)
     except msgspec.DecodeError as exc:
         return f"{RECORD}: is not a record that this version knows: {exc}"
+    if record.version != VERSION:
+        return f"{RECORD}: is of version {record.version}, expected {VERSION}"
     return record if record.procedure == folder.name else f"{RECORD}: is of another procedure, {record.procedure}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edge.errors import EdgeError
 
 
@@ -12,6 +14,7 @@ class ServerError(EdgeError):
 class RefusedError(ServerError):
     """What somebody sent is not taken, and why; nothing was changed."""
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(self, message: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = dict(headers or {})  # of the answer

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 from pathlib import Path
 
 import cv2
 import msgspec
 import numpy as np
 
+from edge.decide.tracks import worth
 from edge.phantom import PolypTruth, Script, frame
 from edge.procedure import Finding, Heading, Judgement, KeyFrame, Landmark, Made, Record, Times
 from server.patient import Patient
@@ -23,6 +25,9 @@ from server.report import Drafted, Report, Section, Sentence, Signature
 
 SCRIPT = Script(seed=3, fps=1, seconds=90, passages=False)
 SHOWN = (11, 18, 47)  # frames of it with a polyp in full view
+BEFORE_S, AFTER_S = 4.0, 7.5  # of a finding, around its best view
+PASSING = Script(seed=3, fps=10, seconds=90, passages=False, width=320, height=256)  # the same, for scores over time
+SLOWER = 5  # a second of the script is so many of a finding's
 TURN = 40  # a frame for the landmark
 DEVICE, PROCEDURE = "example-box", "6f1c2a40-5d0e-4b7b-9c55-0a4f5a3f1e01"
 PATIENT = Patient(
@@ -88,7 +93,7 @@ def example() -> tuple[Record, dict[str, bytes]]:
             view_s={"good": 803.1, "poor: blur": 89.3},
         ),
         landmarks=(Landmark(id="L1", kind="caecum", first_seen_s=turn.at_s, best_score=0.94, key_frame=turn),),
-        findings=tuple(_finding(number, kept) for number, kept in enumerate(shown, start=1)),
+        findings=tuple(_finding(number, *one) for number, one in enumerate(zip(SHOWN, shown, strict=True), start=1)),
         judgements=(
             Judgement(
                 id="J1",
@@ -110,18 +115,34 @@ def example() -> tuple[Record, dict[str, bytes]]:
     return record, {kept.sha256: jpeg for kept, jpeg in made}
 
 
-def _finding(number: int, kept: KeyFrame) -> Finding:
+def _scores(index: int) -> tuple[float, ...]:
+    """Each second's, by a model that is the surer, the more of the polyp is in the picture and the nearer it is: from
+    the phantom's truth."""
+    polyp = max(frame(SCRIPT, index)[1].polyps, key=lambda polyp: polyp.area).id
+    scores = []
+    for second in range(math.ceil(BEFORE_S + AFTER_S)):
+        at = index + (second + 0.5 - BEFORE_S) / SLOWER
+        seen = next((one for one in frame(PASSING, round(at * PASSING.fps))[1].polyps if one.id == polyp), None)
+        near = worth(1.0, None, seen.area / (PASSING.width * PASSING.height)) if seen else 0.0
+        scores.append(round(0.6 + 0.39 * seen.visible * near, 3) if seen else 0.0)
+    return tuple(scores)
+
+
+def _finding(number: int, index: int, kept: KeyFrame) -> Finding:
+    scores = _scores(index)
     return Finding(
         id=f"F{number}",
         label="polyp",
         track=number,
         phase="withdrawal" if kept.at_s >= TURN * 10 else "insertion",
-        first_seen_s=kept.at_s - 4.0,
-        last_seen_s=kept.at_s + 7.5,
+        first_seen_s=kept.at_s - BEFORE_S,
+        last_seen_s=kept.at_s + AFTER_S,
         best_seen_s=kept.at_s,
         frames=200 + number,
-        best_score=0.9 + number / 100,
+        best_score=max(scores),
         alerted=True,
+        scores=scores,
+        scores_every_s=1.0,
         key_frame=kept,
     )
 

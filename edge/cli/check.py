@@ -16,7 +16,7 @@ import msgspec
 
 from edge import status
 from edge.cli import assemble, targets
-from edge.cli.checks import broker, line, machine, model, stores, times
+from edge.cli.checks import broker, line, machine, model, reports, stores, times
 from edge.cli.checks.trying import NotTriedError, tried
 from edge.cli.checks.watchdog import MEND as WATCHDOG_MEND
 from edge.cli.checks.watchdog import watchdog
@@ -100,6 +100,9 @@ def _of_the_site(site: Site, core: CoreStatus | None, how: How) -> Iterator[Row]
     yield tried("outbox", lambda: stores.outbox(site, how.beside or core is not None), mend)
     ask, mend = (broker.round_trip if how.deep else broker.greeting), "see [uplink]; is the broker running?"
     yield tried("broker", lambda: ask(site), mend)
+    if (configured := site.uplink.reports) is not None:
+        mend = "see [uplink.reports] and docs/install.md; what waits for it is kept"
+        yield tried("report server", lambda: reports.report_server(site, configured), mend)
     if how.deep:
         mend = "renew the named file (docs/install.md), restart the uplink"
         yield tried("certificates", lambda: times.certificate_dates(site.uplink), mend)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from edge.decide.config import ProcedureConfig
+from edge.decide.ladder import LADDER
 from edge.decide.landmarks import score_of
 from edge.decide.moment import Moment
 from edge.decide.states import ViewGate
 from edge.messages import (
     Alert,
+    EffortChanged,
     Event,
     FindingEnded,
     Judged,
@@ -25,8 +29,11 @@ from edge.procedure import Finding, Heading, Interruption, Judgement, Landmark, 
 from edge.types import Findings, Gap, SignalState, View
 
 _S = 1_000_000_000
+_T = TypeVar("_T")
 TOOL_GAP_NS = 1_000_000_000  # an instrument that is not seen for so long has gone
 KEPT_NS = 600 * _S  # how far back a procedure's start may be dated
+MOST = 2000  # findings, and interruptions, of one procedure: a record stays below `edge.spooled.RECORD_MOST`
+_BLIND = {rung.name for rung in LADDER if not rung.heads_every}
 NEVER = {
     "size": "the box does not measure sizes",
     "histology": "the box does not judge histology",
@@ -50,11 +57,11 @@ class Span(NamedTuple):
 
 
 class _Spell(NamedTuple):
-    """The believed view from `since_ns` on, until the next spell begins."""
+    """The believed view, or the effort, from `since_ns` on, until the next spell begins."""
 
     since_ns: int
-    view: View
     words: str
+    view: View | None = None
 
 
 class Chronicle:
@@ -62,7 +69,8 @@ class Chronicle:
 
     def __init__(self, config: ProcedureConfig) -> None:
         self._config = config
-        self._spells: list[_Spell] = [_Spell(-KEPT_NS, View.BLACK, View.BLACK.value)]
+        self._spells: list[_Spell] = [_Spell(-KEPT_NS, View.BLACK.value, View.BLACK)]
+        self._efforts: list[_Spell] = [_Spell(-KEPT_NS, LADDER[0].name)]
         self._tools: list[Span] = []
         self._lost: _Spell | None = None  # no picture; its words are the signal's state
         self._begin(ProcedureStarted(procedure="", captured_ns=0, media_ns=0))
@@ -77,6 +85,7 @@ class Chronicle:
         self._judged: list[Judged] = []
         self._interruptions: list[tuple[str, Span]] = []
         self._alerted: set[int] = set()
+        self._beyond: dict[str, int] = {}  # what there were more than MOST of
 
     def step(self, at: Moment, item: Findings | Gap | None, events: Sequence[Event], view: ViewGate) -> None:
         """One moment and what followed from it. None: the stream is over."""
@@ -100,7 +109,7 @@ class Chronicle:
         """As it is now: another thread may tell its record."""
         twin = copy.copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, (list, set)):
+            if isinstance(value, (list, set, dict)):
                 setattr(twin, name, value.copy())
         return twin
 
@@ -108,7 +117,9 @@ class Chronicle:
         if isinstance(event, ViewChanged):
             since_ns = view.since_ns if view.since_ns is not None else event.media_ns
             words = f"{event.view.value}: {event.reason}" if event.reason else event.view.value
-            self._spells.append(_Spell(max(since_ns, self._spells[-1].since_ns), event.view, words))
+            self._spells.append(_Spell(max(since_ns, self._spells[-1].since_ns), words, event.view))
+        elif isinstance(event, EffortChanged):
+            self._efforts.append(_Spell(event.media_ns, event.effort))
         elif isinstance(event, SignalChanged):
             self._hear_signal(event)
         elif isinstance(event, ProcedureStarted):
@@ -116,7 +127,7 @@ class Chronicle:
         elif isinstance(event, LandmarkReached):
             self._landmarks.append(event)
         elif isinstance(event, FindingEnded):
-            self._findings.append(event)
+            self._keep(self._findings, event, "findings")
         elif isinstance(event, Judged):
             self._judged.append(event)
         elif isinstance(event, Alert) and event.track:
@@ -126,9 +137,16 @@ class Chronicle:
 
     def _hear_signal(self, event: SignalChanged) -> None:
         if self._lost is not None and self.procedure and not self.ended:
-            self._interruptions.append((self._lost.words, Span(self._lost.since_ns, event.media_ns)))
+            lost = self._lost.words, Span(self._lost.since_ns, event.media_ns)
+            self._keep(self._interruptions, lost, "interruptions")
         live = event.state is SignalState.LIVE
-        self._lost = None if live else _Spell(event.media_ns, View.BLACK, event.state.value)
+        self._lost = None if live else _Spell(event.media_ns, event.state.value)
+
+    def _keep(self, kept: list[_T], one: _T, what: str) -> None:
+        if len(kept) < MOST:
+            kept.append(one)
+        else:
+            self._beyond[what] = self._beyond.get(what, 0) + 1
 
     def _see_tool(self, ns: int) -> None:
         if self._tools and ns - self._tools[-1].last_ns <= TOOL_GAP_NS:
@@ -137,8 +155,9 @@ class Chronicle:
             self._tools.append(Span(ns, ns))
 
     def _forget(self, before_ns: int) -> None:
-        while len(self._spells) > 1 and self._spells[1].since_ns < before_ns:
-            del self._spells[0]
+        for spells in (self._spells, self._efforts):
+            while len(spells) > 1 and spells[1].since_ns < before_ns:
+                del spells[0]
         while self._tools and self._tools[0].last_ns < before_ns:
             del self._tools[0]
 
@@ -175,7 +194,7 @@ class Chronicle:
                 for number, event in enumerate(self._judged, start=1)
             ),
             interruptions=tuple(self._interrupted(whole)),
-            not_recorded=NEVER | self._unknown(turn_ns),
+            not_recorded=NEVER | self._unknown(whole, turn_ns) | self._left_out(),
         )
 
     def _finding(self, event: FindingEnded, turn_ns: int | None) -> Finding:
@@ -193,6 +212,8 @@ class Chronicle:
             frames=event.frames,
             best_score=round(event.best_score, 4),
             alerted=event.track in self._alerted,
+            scores=event.scores,
+            scores_every_s=_round(event.scores_every_ns),
         )
 
     def _interrupted(self, whole: Span) -> Iterator[Interruption]:
@@ -207,34 +228,23 @@ class Chronicle:
         return next((event.first_seen_ns for event in self._landmarks if event.kind == self._config.turn), None)
 
     def _times(self, whole: Span, turn_ns: int | None) -> Times:
-        views: dict[str, int] = {}
-        for spell, part in self._parts(whole):
-            views[spell.words] = views.get(spell.words, 0) + part.ns
-        times = Times(duration_s=_round(whole.ns), view_s={words: _round(ns) for words, ns in sorted(views.items())})
+        views, efforts = _sums(_parts(self._spells, whole)), _sums(_parts(self._efforts, whole))
+        times = Times(duration_s=_round(whole.ns), view_s=views, effort_s=efforts)
         if turn_ns is None:
             return times
         back = Span(turn_ns, whole.last_ns)
         tools = [part for span in self._tools if (part := span.within(back)).ns]
-        poor = [part for spell, part in self._parts(back) if spell.view is not View.GOOD]
+        poor = [part for spell, part in _parts(self._spells, back) if spell.view is not View.GOOD]
         without = sum(part.ns for part in poor) - _shared_ns(poor, tools)
-        return Times(
-            duration_s=times.duration_s,
-            view_s=times.view_s,
+        return msgspec.structs.replace(
+            times,
             insertion_s=_round(turn_ns - whole.first_ns),
             withdrawal_s=_round(back.ns),
             withdrawal_tool_s=_round(sum(tool.ns for tool in tools)) if self._config.tool else None,
             withdrawal_poor_s=_round(without),
         )
 
-    def _parts(self, of: Span) -> Iterator[tuple[_Spell, Span]]:
-        """Each spell's share of it."""
-        ends = [spell.since_ns for spell in self._spells[1:]] + [of.last_ns]
-        for spell, end_ns in zip(self._spells, ends, strict=True):
-            part = Span(spell.since_ns, end_ns).within(of)
-            if part.ns:
-                yield spell, part
-
-    def _unknown(self, turn_ns: int | None) -> dict[str, str]:
+    def _unknown(self, whole: Span, turn_ns: int | None) -> dict[str, str]:
         missing: dict[str, str] = {}
         if not self._config.turn:
             missing["withdrawal"] = "this pipeline names no landmark at which the endoscope turns back"
@@ -242,10 +252,33 @@ class Chronicle:
             missing["withdrawal"] = f"the {self._config.turn} was not seen"
         if self._config.tool is None:
             missing["instruments"] = "this pipeline has no head that sees instruments"
+        blind_ns = sum(part.ns for spell, part in _parts(self._efforts, whole) if spell.words in _BLIND)
+        if blind_ns:
+            missing["landmarks"] = f"for {_round(blind_ns):.0f} s the box spared its board and did not look for them"
         return missing
+
+    def _left_out(self) -> dict[str, str]:
+        return {what: f"{more} more, after the first {MOST}" for what, more in sorted(self._beyond.items())}
 
     def _s(self, ns: int) -> float:
         return _round(ns - self.started_ns)
+
+
+def _parts(spells: Sequence[_Spell], of: Span) -> Iterator[tuple[_Spell, Span]]:
+    """Each spell's share of it."""
+    ends = [spell.since_ns for spell in spells[1:]] + [of.last_ns]
+    for spell, end_ns in zip(spells, ends, strict=True):
+        part = Span(spell.since_ns, end_ns).within(of)
+        if part.ns:
+            yield spell, part
+
+
+def _sums(parts: Iterable[tuple[_Spell, Span]]) -> dict[str, float]:
+    """By words, in seconds."""
+    sums: dict[str, int] = {}
+    for spell, part in parts:
+        sums[spell.words] = sums.get(spell.words, 0) + part.ns
+    return {words: _round(ns) for words, ns in sorted(sums.items())}
 
 
 def _shared_ns(first: Sequence[Span], second: Sequence[Span]) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from edge.decide.config import TracksConfig
+from edge.decide.curve import Curve
 from edge.decide.moment import Moment, to_ns
 from edge.messages import FindingEnded
 from edge.types import Box, Detection
@@ -38,8 +39,8 @@ class Track:
     """One region over time. `id` is 0 until it is confirmed, so ids count confirmed regions: 1, 2, 3 ..."""
 
     __slots__ = (
-        "best_box", "best_score", "best_seen_ns", "best_worth", "box", "confirmed_ns", "first_seen_ns", "frames",
-        "history", "id", "idle_ns", "label", "last_seen_ns", "missed", "score", "seen", "velocity",
+        "best_box", "best_score", "best_seen_ns", "best_worth", "box", "confirmed_ns", "curve", "first_seen_ns",
+        "frames", "history", "id", "idle_ns", "label", "last_seen_ns", "missed", "score", "seen", "velocity",
     )  # fmt: skip
 
     def __init__(self, detection: Detection, at: Moment, detail: float | None = None) -> None:
@@ -50,6 +51,8 @@ class Track:
         self.box = self.best_box = detection.box
         self.score = self.best_score = detection.score
         self.best_worth = worth(detection.score, detail, detection.area), detection.score
+        self.curve = Curve(at.ns)
+        self.curve.add(at.ns, detection.score)
         self.velocity = (0.0, 0.0)  # of the centre, px/s
         self.frames = 1
         self.history = 1  # one bit a frame, newest lowest: seen
@@ -76,6 +79,7 @@ class Track:
         self.frames += 1
         self.seen, self.missed, self.idle_ns = True, 0, 0
         self.best_score = max(self.best_score, detection.score)
+        self.curve.add(at.ns, detection.score)
         value = worth(detection.score, detail, detection.area), detection.score
         if value > self.best_worth:
             self.best_worth, self.best_box, self.best_seen_ns = value, detection.box, at.ns
@@ -98,6 +102,8 @@ class Track:
             best_score=self.best_score,
             best_box=self.best_box,
             best_seen_ns=self.best_seen_ns,
+            scores=tuple(round(score, 3) for score in self.curve.slots),
+            scores_every_ns=self.curve.every_ns,
         )
 
 

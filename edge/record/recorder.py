@@ -10,6 +10,7 @@ import msgspec
 
 from edge.messages import Alert, Event, FindingEnded, LandmarkReached
 from edge.record.config import RecordConfig
+from edge.record.outside import Outside
 from edge.record.shown import Shown, of_landmark, of_track
 from edge.record.spool import Job, Spool, SpoolStatus, Write
 from edge.types import Box, Findings, Gap, Ring, Still
@@ -34,6 +35,7 @@ class Recorder:
 
     def __init__(self, config: RecordConfig, device: str, ring: Ring, spool: Spool, mux: Mux) -> None:
         self._config, self._device, self._ring, self._spool, self._mux = config, device, ring, spool, mux
+        self._outside = Outside()
         self._later: list[_Later] = []
         self._best: dict[int, tuple[int, Still | None]] = {}  # track → when it was seen best, and the picture of that
 
@@ -41,9 +43,10 @@ class Recorder:
     def status(self) -> SpoolStatus:
         return self._spool.status()
 
-    def step(self, moment: Gap | Findings, events: Iterable[Event], best: Mapping[int, int] | None = None) -> None:
+    def step(self, moment: Gap | Findings, events: Sequence[Event], best: Mapping[int, int] | None = None) -> None:
         """`best`: of the regions that are followed now, when each was seen best; the ring forgets that within seconds,
         and people look at what they found for a minute."""
+        self._outside.step(moment, events)
         for event in events:
             self._plan(event)
         self._hold(moment.media_ns, best or {})
@@ -69,7 +72,9 @@ class Recorder:
 
     def _near(self, media_ns: int) -> Still | None:
         still = self._ring.nearest(media_ns)
-        return still if still is not None and abs(still.media_ns - media_ns) <= NEAR_NS else None
+        if still is None or still.media_ns in self._outside:
+            return None
+        return still if abs(still.media_ns - media_ns) <= NEAR_NS else None
 
     def _plan(self, event: Event) -> None:
         if isinstance(event, Alert) and event.track:
@@ -126,7 +131,8 @@ class Recorder:
         last_ns = media_ns + round(self._config.after_s * 1e9)
 
         def make() -> Job | None:
-            stills = tuple(self._ring.between(first_ns, last_ns))
+            taken = self._ring.between(first_ns, last_ns)
+            stills = tuple(still for still in taken if still.media_ns not in self._outside)
             films: dict[str, bytes | Write] = {".mkv": lambda path: self._mux(stills, path)}
             return Job(procedure or NO_PROCEDURE, name, films) if stills else None
 

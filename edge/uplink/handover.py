@@ -2,10 +2,14 @@
 
 The record is posted first. The server says which key frames it misses, those are put, and it is posted again: so an
 upload that broke off, or whose last answer was lost, goes on where it was, and nobody has to remember where.
+
+What the server took is let go of here. So a success that does not name what was sent is none: who sits between us (a
+hotel's sign-on page, a proxy of the wrong host) answers 200 to everything.
 """
 
 from __future__ import annotations
 
+import http
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,13 +17,34 @@ import msgspec
 
 from edge.procedure import KeyFrame, Record
 
+STRANGER = "but not as a report server does: correct uplink.reports.url"
 TRIES_MOST = 3  # so often the same key frame may be said to be missing, right after it was taken
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A record, as an answer names it."""
+
+    device: str
+    procedure: str
+    revision: int
+
+    @classmethod
+    def of(cls, record: Record) -> Named:
+        return cls(record.heading.device, record.procedure, record.revision)
 
 
 class Answer(NamedTuple):
     status: int
-    error: str = ""  # the server's own sentence
+    error: str = ""  # the server's own sentence; "": it is no report server's, or says none
     missing: tuple[str, ...] = ()  # sha256 of key frames that it has not got
+    taken: str | Named | None = None  # what it has: a key frame's sha256, or a record
+
+    @property
+    def said(self) -> str:
+        """For people."""
+        known = self.status in http.HTTPStatus.__members__.values()
+        words = self.error or (http.HTTPStatus(self.status).phrase if known else "")
+        return f"answers {self.status}" + (f": {words}" if words else "")
 
 
 class Post(NamedTuple):
@@ -52,15 +77,16 @@ class Later(NamedTuple):
 Next = Post | Put | Sent | Aside | Later
 
 _RECORD_S_FAULT = (400, 403, 409, 413, 415, 422)  # of this record or this key frame
+_ANYBODY_S = 403  # a proxy's, too: the record's fault only in a report server's words
 _PERSON = (401, 404, 405, 410)  # of token or url
 
 
 class Upload:
     """`next` says what to do; `answered` is told what came of it."""
 
-    def __init__(self, frames: Sequence[str]) -> None:
+    def __init__(self, record: Named, frames: Sequence[str]) -> None:
         """`frames`: sha256 of the record's key frames."""
-        self._frames = frozenset(frames)
+        self._record, self._frames = record, frozenset(frames)
         self._tries: dict[str, int] = {}
         self._missing: list[str] = []
         self.next: Next = Post()
@@ -68,18 +94,18 @@ class Upload:
     def answered(self, answer: Answer) -> None:
         """To the Post or Put that `next` was."""
         if isinstance(self.next, Put):
-            self.next = self._after_put(answer)
+            self.next = self._after_put(self.next, answer)
         elif isinstance(self.next, Post):
             self.next = self._after_post(answer)
 
-    def _after_put(self, answer: Answer) -> Next:
-        if answer.status not in (200, 201):
+    def _after_put(self, step: Put, answer: Answer) -> Next:
+        if not _taken(answer, step.sha256):
             return _refused(answer)
         self._missing.pop(0)
         return Put(self._missing[0]) if self._missing else Post()
 
     def _after_post(self, answer: Answer) -> Next:
-        if answer.status in (200, 201):
+        if _taken(answer, self._record):
             return Sent()
         if answer.status != 409 or not answer.missing:
             return _refused(answer)
@@ -93,11 +119,17 @@ class Upload:
         return Put(self._missing[0])
 
 
+def _taken(answer: Answer, sent: str | Named) -> bool:
+    return answer.status in (200, 201) and answer.taken == sent
+
+
 def _refused(answer: Answer) -> Aside | Later:
-    said = f"answers {answer.status}" + (f": {answer.error}" if answer.error else "")
+    strangers = answer.status == _ANYBODY_S and not answer.error
+    if 200 <= answer.status < 300 or strangers:
+        return Later(f"answers {answer.status}, {STRANGER}", permanent=True)
     if answer.status in _RECORD_S_FAULT:
-        return Aside(said)
-    return Later(said, permanent=answer.status in _PERSON)
+        return Aside(answer.said)
+    return Later(answer.said, permanent=answer.status in _PERSON)
 
 
 def without_lost(record: Record, is_there: Callable[[KeyFrame], bool]) -> Record:

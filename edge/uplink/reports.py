@@ -21,7 +21,7 @@ from edge.spooled import RECORD_MOST
 from edge.uplink import credentials
 from edge.uplink.backoff import Backoff
 from edge.uplink.config import ReportsConfig
-from edge.uplink.handover import Answer, Aside, Later, Post, Put, Sent, Upload, without_lost
+from edge.uplink.handover import Answer, Aside, Later, Named, Post, Put, Sent, Upload, without_lost
 from edge.uplink.report_http import LinkError, Pacer, ReportServer, StoppedError
 from edge.uplink.shelf import Shelf
 from edge.uplink.wire import ReportsStatus
@@ -110,13 +110,17 @@ class Reports:
     def _hand_over(self, record: Record) -> Sent | Aside | Later:
         """Raises OSError: the record's files."""
         pictures = self._shelf.frames(record.procedure)
-        record = without_lost(record, lambda frame: frame.sha256 in pictures)
-        body = msgspec.json.encode(record)
+        whole = without_lost(record, lambda frame: frame.sha256 in pictures)
+        if whole != record and self._shelf.going(record.procedure):
+            raise FileNotFoundError
+        # As it lies there: another version of this software would write other bytes, and a server that has this record
+        # already (its answer was lost) takes no other document in its place.
+        body = self._shelf.content(record.procedure) if whole == record else msgspec.json.encode(whole)
         if len(body) > RECORD_MOST:
             return Aside(f"its record is larger than {RECORD_MOST >> 20} MiB")
-        upload = Upload([frame.sha256 for frame in record.key_frames()])
+        upload = Upload(Named.of(whole), [frame.sha256 for frame in whole.key_frames()])
         try:
-            trusts, token = credentials.report_server(self._config), credentials.report_token(self._config)
+            trusts, token = credentials.report_access(self._config)
             with ReportServer(self._config, trusts, token, self._pace) as server:
                 while isinstance(upload.next, Post | Put):
                     upload.answered(self._ask(server, upload.next, body, pictures))
@@ -132,7 +136,7 @@ class Reports:
         content = body if isinstance(step, Post) else pictures[step.sha256].read_bytes()
         answer = server.post(content) if isinstance(step, Post) else server.put(step.sha256, content)
         self._bytes += len(content)
-        self._frames += isinstance(step, Put) and answer.status in (200, 201)
+        self._frames += isinstance(step, Put) and answer.taken == step.sha256
         return answer
 
     def _rate(self) -> float:

@@ -40,6 +40,14 @@ class Shelf:
         ]
         return [(name, record) for _, name, record in sorted(over, key=lambda one: one[:2])]
 
+    def content(self, procedure: str) -> bytes:
+        """Its record's own bytes. Raises OSError."""
+        return (self._spool / procedure / spooled.RECORD).read_bytes()
+
+    def going(self, procedure: str) -> bool:
+        """The core makes room and has said so, which it does before it removes anything."""
+        return (self._spool / procedure / spooled.DROPPED).exists()
+
     def frames(self, procedure: str) -> dict[str, Path]:
         """Its pictures, by sha256. Raises OSError."""
         pictures = sorted((self._spool / procedure).glob("*.jpg"))

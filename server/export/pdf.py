@@ -79,10 +79,10 @@ def page(case: Case) -> str:
 
 def pdf(case: Case) -> bytes:
     """The same bytes for the same case. Raises ExportError."""
-    import weasyprint  # loads Pango: only where a PDF is made
+    html_of = _weasyprint().HTML
     from weasyprint.urls import FatalURLFetchingError
 
-    html = weasyprint.HTML(string=page(case), url_fetcher=_fetcher(case), base_url="report:")
+    html = html_of(string=page(case), url_fetcher=_fetcher(case), base_url="report:")
     try:
         written: bytes = html.write_pdf(
             pdf_variant="pdf/a-2b", pdf_tags=True, pdf_identifier=case.digest.encode(), finisher=_finished
@@ -93,6 +93,19 @@ def pdf(case: Case) -> bytes:
     if drawn != expected:
         raise ExportError(f"report of {case.record.procedure}: {drawn} of {expected} key frames could be drawn")
     return written
+
+
+@functools.cache
+def _weasyprint() -> Any:
+    """Loads Pango: only where a PDF is made. Its import has Pillow pass cut-off pictures in the whole process, which
+    is not a page maker's matter: put back as it was."""
+    from PIL import ImageFile
+
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    import weasyprint
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = before
+    return weasyprint
 
 
 def _render(template: str, **values: Any) -> str:

@@ -1,7 +1,9 @@
 """The tables. Documents (records, reports, patients) are kept as the JSON that they are, beside the columns by which
 they are found. Times are RFC 3339, UTC, with six decimals, so that their text sorts as they do (`server.clock.now`).
 
-Only `boxes`, `codes`, `accounts`, `sessions` and `deliveries` are changed in place. The rest is added to.
+`boxes`, `codes`, `accounts`, `sessions`, `listed`, `attempts` and `deliveries` are changed in place. The rest is added
+to, and triggers see to it where somebody may have to answer for it; of a procedure with a tombstone in `erased`, rows
+may be deleted.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ boxes = Table(
     Column("device", _NAME, primary_key=True),
     Column("token", _DIGEST, unique=True),  # sha256 of it; NULL: a certificate alone
     Column("certificate", _DIGEST, unique=True),  # sha256 of the DER; NULL: a token alone
+    Column("renewed", _DIGEST),  # of the certificate that takes its place as soon as the box shows it
     Column("enrolled_at", _TIME, nullable=False),
     Column("enrolled_by", _NAME, nullable=False),  # who made the code
     Column("revoked_at", _TIME),
     Column("seen_at", _TIME),
     Column("software", String(128), nullable=False, server_default=""),
+    Index("boxes_renewed", "renewed", unique=True),
 )
 codes = Table(  # one-time codes of enrolment
     "codes",
@@ -61,6 +65,41 @@ records = Table(
     Column("received_at", _TIME, nullable=False),
     Index("records_received", "received_at"),
 )
+undrafted = Table(  # records without a report: the workers look here all the time, and it stays small
+    "undrafted",
+    metadata,
+    *_procedure(),
+    Column("revision", Integer, primary_key=True),
+    Column("received_at", _TIME, nullable=False),
+    ForeignKeyConstraint(
+        ["device", "procedure", "revision"],
+        ["records.device", "records.procedure", "records.revision"],
+        ondelete="CASCADE",
+    ),
+    Index("undrafted_received", "received_at", "device", "procedure", "revision"),
+)
+listed = Table(  # what the list shows of a procedure's newest revision, so that it reads no document (server.listing)
+    "listed",
+    metadata,
+    *_procedure(),
+    Column("revision", Integer, nullable=False),
+    Column("state", _NAME, nullable=False),  # the record's
+    Column("pipeline", _NAME, nullable=False),
+    Column("started_at", String(64), nullable=False),
+    Column("received_at", _TIME, nullable=False),
+    Column("findings", Integer, nullable=False),
+    Column("report", String(16), nullable=False, server_default=""),  # server.report.State; "": none yet
+    Column("number", Integer, nullable=False, server_default="0"),  # of the report's newest version
+    Column("touched_at", _TIME, nullable=False),  # the record or its report came or changed
+    ForeignKeyConstraint(
+        ["device", "procedure", "revision"],
+        ["records.device", "records.procedure", "records.revision"],
+        ondelete="CASCADE",
+    ),
+    Index("listed_received", "received_at", "device", "procedure"),
+    Index("listed_report", "report", "received_at", "device", "procedure"),
+    Index("listed_touched", "touched_at"),
+)
 reports = Table(  # every version of every report: number 1 is the template's draft, the highest number is the report
     "reports",
     metadata,
@@ -82,6 +121,7 @@ joined = Table(  # whose procedure it is: the newest number counts
     *_procedure(),
     Column("number", Integer, primary_key=True),
     Column("body", LargeBinary, nullable=False),  # server.patient.Patient
+    Column("words", Text, nullable=False, server_default=""),  # by which it is found: server.listing.words_of
     Column("author", _NAME, nullable=False),
     Column("at", _TIME, nullable=False),
 )
@@ -98,6 +138,13 @@ questions = Table(
     Column("answer", LargeBinary, nullable=False),
     Index("questions_of", "device", "procedure", "revision"),
 )
+attempts = Table(  # how often a durable job was begun; one that takes its worker along must not do so for ever
+    "attempts",
+    metadata,
+    Column("job", String(256), primary_key=True),
+    Column("tries", Integer, nullable=False),
+    Column("at", _TIME, nullable=False),
+)
 deliveries = Table(  # a report's version to one of the hospital's systems
     "deliveries",
     metadata,
@@ -105,11 +152,21 @@ deliveries = Table(  # a report's version to one of the hospital's systems
     Column("revision", Integer, primary_key=True),
     Column("number", Integer, primary_key=True),  # of the report
     Column("target", String(16), primary_key=True),  # pacs, stow, fhir
-    Column("state", String(16), nullable=False),  # waiting, sent, refused
+    Column("state", String(16), nullable=False),  # server.deliveries.State
+    Column("patient", Integer, nullable=False, server_default="0"),  # `joined.number` under which it goes; 0 nobody
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("said", Text, nullable=False, server_default=""),  # what came of the last try
-    Column("at", _TIME, nullable=False),
+    Column("at", _TIME, nullable=False),  # waiting, sending: when it is due; else since when
     Index("deliveries_waiting", "state", "at"),
+)
+erased = Table(  # tombstones: nothing of these procedures is kept, and nothing of them is taken again
+    "erased",
+    metadata,
+    *_procedure(),
+    Column("at", _TIME, nullable=False),
+    Column("by", _NAME, nullable=False),
+    Column("reason", String(16), nullable=False),  # server.patients.Erasure
+    Column("reference", _NAME, nullable=False, server_default=""),  # a file number; nobody's name
 )
 accounts = Table(
     "accounts",

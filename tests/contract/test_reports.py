@@ -262,6 +262,56 @@ def test_what_is_no_answer_is_none(spool: Path, said: bytes) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("status", [200, 201, 204, 403])
+@pytest.mark.parametrize(
+    "said", [b"<html>Please sign on</html>", b"{}", b"[]", b'{"taken": 1}', b'{"taken": {"device": "x"}}']
+)
+def test_who_answers_everything_is_no_report_server(spool: Path, status: int, said: bytes) -> None:
+    """A sign-on page, a proxy of another host: nothing is let go of, and the real one gets all of it later."""
+    pictures = lay(spool, "run-1")
+    with serving() as server, uploading(spool, server.url) as upload:
+        server.say = lambda method, path: (status, said)
+        status_seen = wait_status(upload, lambda s: s.fault, "it is said")
+        assert status_seen.fault == f"answers {status}, but not as a report server does: correct uplink.reports.url"
+        assert (status_seen.permanent, status_seen.sent, status_seen.aside) == (True, 0, {})
+        assert not spooled.is_sent(spool / "run-1")
+        server.say = lambda method, path: None
+        wait_status(upload, lambda s: s.sent == 1, "it is sent")
+        assert whole(server, "run-1", pictures)
+
+
+def test_a_picture_that_is_taken_by_a_stranger_is_sent_again(spool: Path) -> None:
+    """The network changes in the middle."""
+    pictures, count = lay(spool, "run-1"), 0
+    with serving() as server, uploading(spool, server.url) as upload:
+
+        def say(method: str, path: str) -> tuple[int, bytes] | None:
+            nonlocal count
+            count += method == "PUT"
+            return (200, b"<html></html>") if method == "PUT" and count == 2 else None
+
+        server.say = say
+        wait_status(upload, lambda s: s.sent == 1, "it is sent")
+        assert whole(server, "run-1", pictures)
+        assert upload.status().frames == len(pictures)
+
+
+def test_what_an_earlier_version_had_under_way_is_the_same_document(spool: Path) -> None:
+    """It wrote a record without what is new, and sent it; its answer was lost, and then came the upgrade."""
+    lay(spool, "run-1")
+    path = spool / "run-1" / "record.json"
+    table = msgspec.json.decode(path.read_bytes())
+    for finding in table["findings"]:
+        del finding["scores"], finding["scores_every_s"]
+    old = msgspec.json.encode(table)
+    path.write_bytes(old)
+    with serving() as server:
+        server.records["run-1"] = old
+        with uploading(spool, server.url) as upload:
+            wait_status(upload, lambda s: s.sent == 1, "it is marked")
+        assert server.asked == ["POST 200 procedures"]
+
+
 def test_a_redirect_is_not_followed(spool: Path) -> None:
     """The token is for one server."""
     lay(spool, "run-1")

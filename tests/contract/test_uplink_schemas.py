@@ -50,6 +50,8 @@ EVENTS: list[Event] = [
         best_score=1.0,
         best_box=BOX,
         best_seen_ns=1,
+        scores=(0.5, 0.0, 1.0),
+        scores_every_ns=250_000_000,
     ),
     LandmarkReached(
         kind="caecum", procedure="p", captured_ns=1, media_ns=9, first_seen_ns=8, after_ns=7, best_score=0.9

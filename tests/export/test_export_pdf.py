@@ -9,6 +9,7 @@ import hashlib
 import io
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,13 @@ def test_a_procedure_of_which_nothing_is_known(draft: Case) -> None:
     assert html.count("Not recorded") == 2
     assert "clock was not set" in html
     assert pdf(Case(record, report, {})).startswith(b"%PDF")
+
+
+def test_pictures_that_are_cut_off_stay_errors_elsewhere(draft: Case) -> None:
+    """weasyprint's import tells Pillow to pass them, in the whole process."""
+    program = (
+        "import sys; from PIL import ImageFile; from server.export import pdf; "
+        "assert pdf._weasyprint().HTML and 'weasyprint.images' in sys.modules; print(ImageFile.LOAD_TRUNCATED_IMAGES)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -52,6 +52,15 @@ def test_the_alert_marks_the_spot(record: replay.Record) -> None:
     assert 70 * 0.04 <= alert.media_ns / 1e9 < 70 * 0.04 + 0.4
 
 
+def test_a_finding_has_its_scores_over_time(record: replay.Record) -> None:
+    """The best is its best score; the last is of when it was last seen."""
+    finding = next(event for event in record.events if isinstance(event, FindingEnded))
+    assert max(finding.scores) == pytest.approx(finding.best_score, abs=0.001)
+    assert finding.scores_every_ns == 250_000_000
+    assert len(finding.scores) == (finding.media_ns - finding.first_seen_ns) // finding.scores_every_ns + 1
+    assert min(finding.scores) > 0.5  # in view all the time
+
+
 def test_the_same_clip_gives_the_same_events(
     clip: Path, record: replay.Record, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

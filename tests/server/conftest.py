@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
+from server import accounts
 from server.store.database import Database, open_database
 from server.store.migrate import migrate
 from tests.support import postgresql
@@ -14,10 +16,10 @@ from tests.support.postgresql import PostgreSQL
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql_server() -> Iterator[PostgreSQL]:
     if reason := postgresql.missing():
         pytest.skip(reason)
-    with PostgreSQL(tmp_path_factory.mktemp("postgresql")) as running:
+    with PostgreSQL() as running:
         yield running
 
 
@@ -37,3 +39,9 @@ def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
     migrate(opened)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2id with next to no work."""
+    monkeypatch.setattr(accounts, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))

@@ -1,6 +1,6 @@
 """A real PostgreSQL of its own, in a temporary folder, at a unix socket and a free loopback port.
 
-with PostgreSQL(tmp_path) as server: server.url("name")    # of a new, empty database
+with PostgreSQL() as server: server.url("name")    # of a new, empty database
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.support.broker import free_port
@@ -39,8 +40,9 @@ def missing() -> str:
 class PostgreSQL:
     """Started once for many tests; each takes a database of its own. `fsync` is off: a test's machine may lose it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, free_port()
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="endoedge-pg-"))  # pytest closes its own folders to other users
+        self.port = free_port()
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> PostgreSQL:
@@ -49,10 +51,6 @@ class PostgreSQL:
         self._programs = programs
         if os.geteuid() == 0:
             shutil.chown(self._folder, _USER)
-            for above in self._folder.parents:  # pytest's folders are closed to others
-                with contextlib.suppress(OSError):
-                    if above != Path("/") and above.stat().st_uid == 0 and above != Path("/tmp"):
-                        above.chmod(above.stat().st_mode | 0o011)
         self._run("initdb", "-A", "trust", "-U", _USER, "-D", str(self._data), "--no-sync", "-E", "UTF8", "--locale=C")
         settings = f"-k {self._folder} -h 127.0.0.1 -p {self.port} -F -c max_connections=200"
         self._start = ("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._folder / "log"), "-o", settings, "start")
@@ -61,6 +59,7 @@ class PostgreSQL:
 
     def __exit__(self, *_: object) -> None:
         self.stop("immediate")
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
         self._run(*self._start)

@@ -10,13 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
 
 from edge.procedure import Record
-from tests.support.broker import Identity
+from tests.support.broker import Authority, Identity
 
 TOKEN, CODE = "tok-1234567890", "ABCD-EFGH"
 FRAME_MOST, RECORD_MOST = 8 << 20, 4 << 20
@@ -26,11 +27,12 @@ Fail = Callable[[str, str], int]
 
 
 class ReportServer(ThreadingHTTPServer):
-    """`frames` by sha256, `records` by procedure: what was taken. `stored`: how often each was: it has to be once."""
+    """`frames` by sha256, `records` by procedure: what was taken. `stored`: how often each was: it has to be once.
+    `clients`: makes certificates of boxes, which are let in by them."""
 
     daemon_threads = True
 
-    def __init__(self, identity: Identity | None = None, port: int = 0) -> None:
+    def __init__(self, identity: Identity | None = None, port: int = 0, clients: Authority | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.frames: dict[str, bytes] = {}
         self.records: dict[str, bytes] = {}
@@ -38,13 +40,19 @@ class ReportServer(ThreadingHTTPServer):
         self.asked: list[str] = []  # "PUT 201 frames/…", in order
         self.wrong: list[str] = []  # what the box may not do
         self.fail: Fail = lambda method, path: 0
+        self.say: Callable[[str, str], tuple[int, bytes] | None] = lambda method, path: None  # in its place: a stranger
         self.lose: Callable[[int, str], bool] = lambda status, path: False  # answers: it dies before it says so
-        self.device, self.codes = "", {CODE}
+        self.device, self.codes = "box-1", {CODE}
+        self.clock_off = timedelta()
         self.read_rate = 0.0  # bytes a second; 0: as they come
+        self.clients, self.certificates = clients, list[bytes]()  # DER of those that are good
         self._lock, self._at_work = threading.Lock(), 0
         if identity is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(identity.cert, identity.key)
+            if clients is not None:
+                context.verify_mode = ssl.CERT_OPTIONAL
+                context.load_verify_locations(clients.ca)
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self._scheme = "https" if identity else "http"
 
@@ -69,8 +77,10 @@ class ReportServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serving(identity: Identity | None = None, port: int = 0) -> Iterator[ReportServer]:
-    server = ReportServer(identity, port)
+def serving(
+    identity: Identity | None = None, port: int = 0, clients: Authority | None = None
+) -> Iterator[ReportServer]:
+    server = ReportServer(identity, port, clients)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="report server")
     thread.start()
     try:
@@ -93,19 +103,25 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._serve(self._put)
 
+    def do_GET(self) -> None:
+        self._serve(self._box)
+
     def do_POST(self) -> None:
-        self._serve(self._enrol if self.path == "/v1/enrol" else self._post)
+        self._serve({"/v1/enrol": self._enrol, "/v1/renew": self._renew}.get(self.path, self._post))
 
     def _serve(self, take: Callable[[bytes], tuple[int, dict[str, Any]]]) -> None:
         with self.server.working():
             body = self._body()
-        if len(body) < int(self.headers["Content-Length"]):
+        if len(body) < int(self.headers["Content-Length"] or 0):
             self.close_connection = True
+            return
+        if stranger := self.server.say(self.command, self.path):
+            self._answer(*stranger)
             return
         status = self.server.fail(self.command, self.path)
         if status:
             said: dict[str, Any] = {"error": f"told to answer {status}"}
-        elif self.path != "/v1/enrol" and self.headers["Authorization"] != f"Bearer {TOKEN}":
+        elif self.path != "/v1/enrol" and not self._known():
             status, said = 401, {"error": "expected the token of a box that is enrolled"}
         else:
             status, said = take(body)
@@ -113,14 +129,20 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.lose(status, self.path):
             self.close_connection = True
             return
-        content = msgspec.json.encode(said)
+        self._answer(status, msgspec.json.encode(said))
+
+    def _known(self) -> bool:
+        shown = self.connection.getpeercert(True) if isinstance(self.connection, ssl.SSLSocket) else None
+        return shown in self.server.certificates or self.headers["Authorization"] == f"Bearer {TOKEN}"
+
+    def _answer(self, status: int, content: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
     def _body(self) -> bytes:
-        left, parts = int(self.headers["Content-Length"]), []
+        left, parts = int(self.headers["Content-Length"] or 0), []
         while left and (part := self.rfile.read1(min(left, 1 << 14))):  # type: ignore[attr-defined]
             parts.append(part)
             left -= len(part)
@@ -135,10 +157,10 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) > FRAME_MOST:
             return 413, {"error": "expected at most 8 MiB"}
         if sha256 in self.server.frames:
-            return 200, {}
+            return 200, {"taken": sha256}
         self.server.frames[sha256] = body
         self.server.stored[sha256] += 1
-        return 201, {}
+        return 201, {"taken": sha256}
 
     def _post(self, body: bytes) -> tuple[int, dict[str, Any]]:
         server = self.server
@@ -149,14 +171,22 @@ class _Handler(BaseHTTPRequestHandler):
         if record.state == "running":
             server.wrong.append(f"{record.procedure} was sent while it ran")
         known = server.records.get(record.procedure)
+        taken = {"device": record.heading.device, "procedure": record.procedure, "revision": record.revision}
         if known is not None:
-            return (200, {}) if known == body else (409, {"error": "another document under this procedure"})
+            same = known == body
+            return (200, {"taken": taken}) if same else (409, {"error": "another document under this procedure"})
         missing = [frame.sha256 for frame in record.key_frames() if frame.sha256 not in server.frames]
         if missing:
             return 409, {"error": "send these first", "missing": missing}
         server.records[record.procedure] = body
         server.stored[record.procedure] += 1
-        return 201, {}
+        return 201, {"taken": taken}
+
+    def _box(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        if self.path != "/v1/box" or body:
+            return 404, {"error": "expected /v1/box"}
+        now = datetime.now(timezone.utc) + self.server.clock_off
+        return 200, {"device": self.server.device, "time": now.isoformat()}
 
     def _enrol(self, body: bytes) -> tuple[int, dict[str, Any]]:
         asked = msgspec.json.decode(body)
@@ -164,4 +194,15 @@ class _Handler(BaseHTTPRequestHandler):
             return 403, {"error": "expected a code that was not used yet"}
         self.server.codes.remove(asked["code"])
         self.server.device = asked["device"]
-        return 201, {"token": TOKEN}
+        return 201, self._certified(asked) or {"token": TOKEN}
+
+    def _renew(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """The present one stays good: who knows whether this answer arrives."""
+        return 201, self._certified(msgspec.json.decode(body))
+
+    def _certified(self, asked: dict[str, str]) -> dict[str, Any]:
+        if self.server.clients is None or "csr" not in asked:
+            return {}
+        chain = self.server.clients.sign(asked["csr"].encode()).decode()
+        self.server.certificates.append(ssl.PEM_cert_to_DER_cert(chain[: chain.index("-----END") + 26]))
+        return {"certificate": chain}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.decide.config import ProcedureConfig, ToolConfig
+from edge.decide.ladder import Ladder, Load
 from edge.decide.rules import Rules
 from edge.procedure import Heading, Made, Record
 from edge.types import SignalState, View
@@ -84,6 +85,25 @@ def test_a_lost_picture_is_an_interruption_while_the_procedure_lasts() -> None:
     assert record.interruptions[0].from_s == pytest.approx(3, abs=0.1)
     assert record.interruptions[0].to_s == pytest.approx(5, abs=0.1)
     assert record.times.duration_s == pytest.approx(8, abs=0.1)
+
+
+def test_what_a_hot_box_did_not_look_for_is_said() -> None:
+    story, ladder = Story().frames(30).frames(5, view=View.OUT_OF_BODY), Ladder()
+    rules = Rules(TURNING, "run", ladder)
+    for item in story.items:
+        hot = 5e9 <= item.media_ns < 12e9  # "sparse" at 8 s, "regions" at 11 s; back by two rungs of 15 s each
+        ladder.load = Load(zone="gpu", room_c=8.0 if hot else 40.0)
+        rules.step(item)
+    record = rules.chronicle.record(HEADING, "ended")
+    assert record.times.effort_s == {
+        "full": pytest.approx(8, abs=0.1),
+        "sparse": pytest.approx(3 + 3, abs=0.2),
+        "regions": pytest.approx(16, abs=0.2),
+    }
+    assert record.not_recorded["landmarks"] == "for 16 s the box spared its board and did not look for them"
+    record = told(Story().frames(5).frames(5, view=View.OUT_OF_BODY))
+    assert record.times.effort_s == {"full": pytest.approx(5, abs=0.1)}
+    assert "landmarks" not in record.not_recorded
 
 
 def test_a_procedure_that_goes_on_has_a_record_too() -> None:

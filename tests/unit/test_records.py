@@ -18,18 +18,19 @@ from edge.clock import Wall
 from edge.decide.drops import Drops
 from edge.decide.moment import Moment
 from edge.decide.rules import Rules
-from edge.messages import Event
+from edge.messages import Event, ViewChanged
 from edge.procedure import Record
 from edge.record import records as records_module
 from edge.record import room
 from edge.record.config import RecordConfig
+from edge.record.outside import Outside
 from edge.record.recorder import Recorder
 from edge.record.records import EVERY_NS, Records
 from edge.record.spool import NOT_SENT, Job, Spool
-from edge.types import Field, Still, View
-from tests.support.procedures import MADE, lay
+from edge.types import Field, Findings, Gap, SignalState, Still, View
+from tests.support.procedures import MADE, lay, record
 from tests.support.waiting import wait_for
-from tests.unit.decide_story import Story, classes, detection
+from tests.unit.decide_story import Story, classes, detection, quality
 from tests.unit.test_decide_chronicle import TURNING
 
 S = 1_000_000_000
@@ -201,6 +202,95 @@ def test_a_full_disk_delays_a_record_and_loses_none(tmp_path: Path, monkeypatch:
     wait_for(lambda: not spool.status().waiting, "all are written")
     assert (spool.status().procedures, spool.status().fault) == (100, "")
     spool.close()
+
+
+# ------------------------------------------------------------------------------------------------ privacy
+
+
+def test_nothing_is_kept_of_what_was_seen_outside_the_body(tmp_path: Path) -> None:
+    """A clip of ten seconds around a finding that was seen for one, right after the endoscope came in, and before it
+    was pulled out; with a frame of the room that looks like the inside."""
+    films: dict[str, list[int]] = {}
+
+    class Full(Ring):
+        def between(self, first_ns: int, last_ns: int) -> Sequence[Still]:
+            tenth = S // 10
+            wanted = range(-(-first_ns // tenth), min(last_ns, self.now_ns) // tenth + 1)
+            return [still for n in wanted if n >= 0 and (still := self.nearest(n * tenth))]
+
+        def nearest(self, media_ns: int) -> Still | None:
+            at = media_ns // (S // 10) * (S // 10)
+            return Still(captured_ns=at, media_ns=at, jpeg=b"jpeg of %d" % at, width=200, height=150, field=FIELD)
+
+    def mux(stills: Sequence[Still], path: Path) -> None:
+        films[path.name.partition(".")[0]] = [still.media_ns for still in stills]
+        path.write_bytes(b"film")
+
+    box = Box(tmp_path)
+    box.ring = Full()
+    config = RecordConfig(clips=True, before_s=5.0, after_s=5.0)
+    box.recorder = Recorder(config, "box-1", box.ring, box.spool, mux)
+    story = Story().frames(1.0, view=View.OUT_OF_BODY).frame().frames(2.0, view=View.OUT_OF_BODY)
+    came_ns = story.media_ns
+    story.frames(1.0).frames(1.0, detection()).frames(0.5)
+    gone_ns = story.media_ns
+    story.frames(0.4, view=View.OUT_OF_BODY).frame().frames(6.0, view=View.OUT_OF_BODY)
+    box.play(story).close()
+    (film,) = films.values()
+    assert len(film) > 20
+    assert all(came_ns <= ns < gone_ns for ns in film), (came_ns, gone_ns, film)
+    (finding,) = read(tmp_path).findings
+    assert finding.key_frame is not None
+
+
+def test_a_picture_between_a_frame_from_inside_and_one_from_outside_is_nobodys() -> None:
+    outside = Outside()
+
+    def see(ns: int, view: View | None, *events: Event) -> None:
+        seen = Findings(seq=0, captured_ns=ns, media_ns=ns, quality=quality(view) if view else None)
+        outside.step(seen, events)
+
+    see(10, View.OUT_OF_BODY)
+    assert 5 in outside
+    see(20, View.GOOD)
+    assert [ns in outside for ns in (5, 15, 20, 25)] == [True, True, False, False]
+    see(30, View.POOR)
+    see(40, View.OUT_OF_BODY)
+    assert [ns in outside for ns in (25, 30, 31, 40, 99)] == [False, False, True, True, True]
+    outside.step(Gap(captured_ns=50, media_ns=50, state=SignalState.NO_SIGNAL), ())
+    see(60, View.GOOD)
+    assert [ns in outside for ns in (31, 59, 60)] == [True, True, False]
+    see(70, View.GOOD, ViewChanged(view=View.OUT_OF_BODY, previous=View.GOOD, captured_ns=70, media_ns=70))
+    assert [ns in outside for ns in (60, 65)] == [False, True]  # believed to be outside, whatever this one looks like
+    see(80, View.GOOD, ViewChanged(view=View.GOOD, previous=View.OUT_OF_BODY, captured_ns=80, media_ns=80))
+    assert [ns in outside for ns in (75, 85)] == [True, False]
+    see(90, None)  # a pipeline that does not judge the view: what is seen counts
+    assert 90 not in outside
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize("where", ["procedure", "T1", "L1", "F1", "sha256"])
+def test_a_line_end_is_no_end(tmp_path: Path, where: str) -> None:
+    """JSON Schema's `$` does not match before one; Python's does."""
+    text = msgspec.json.encode(record("run-1", [b"a", b"b"]))
+    word = next(record("run-1", [b"a"]).key_frames()).sha256 if where == "sha256" else where
+    word = "run-1" if where == "procedure" else word
+    broken = text.replace(b'"%s"' % word.encode(), b'"%s\\n"' % word.encode(), 1)
+    assert broken != text
+    with pytest.raises(msgspec.ValidationError, match="ends with a line end"):
+        msgspec.json.decode(broken, type=Record)
+    (tmp_path / "run-1").mkdir()
+    (tmp_path / "run-1" / spooled.RECORD).write_bytes(broken)
+    assert "ends with a line end" in str(spooled.read_record(tmp_path / "run-1"))
+
+
+def test_a_later_form_is_not_guessed(tmp_path: Path) -> None:
+    """After a step back to an earlier version of the software: it stays where it is, and the uplink says why."""
+    (tmp_path / "run-1").mkdir()
+    (tmp_path / "run-1" / spooled.RECORD).write_bytes(msgspec.json.encode(record("run-1", version=2)))
+    assert spooled.read_record(tmp_path / "run-1") == "record.json: is of version 2, expected 1"
 
 
 # ------------------------------------------------------------------------------------------------ room

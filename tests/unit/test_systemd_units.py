@@ -46,6 +46,15 @@ def test_the_first_configuration_is_one() -> None:
     assert str(site.outbox_path) == "/var/lib/endoedge/outbox.db"
 
 
+def test_the_self_test_is_given_what_the_uplink_is_given() -> None:
+    """Each secret, and an empty line in its place; or its rows would fail where the uplink works."""
+
+    def given(unit: str) -> list[str]:
+        return re.findall(r"^(?:Load|Set)Credential=.*$", (FOLDER / unit).read_text(), re.MULTILINE)
+
+    assert given("endoedge-selftest.service") == given("endoedge-uplink.service") != []
+
+
 def test_what_a_console_asks_for_may_be_ordered() -> None:
     ordered = set(re.findall(r"endoedge-order@(\S+)\.path", (FOLDER / "endoedge.target").read_text()))
     assert ordered == {*power.SERVICES.values(), power.REBOOT, selftest.UNIT}

@@ -29,6 +29,13 @@ def upgrade() -> None:
         batch_op.create_index("accounts_oidc", ["issuer", "subject"], unique=True)
 
     op.create_table(
+        "attempts",
+        sa.Column("job", sa.String(length=256), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("at", sa.String(length=27), nullable=False),
+        sa.PrimaryKeyConstraint("job"),
+    )
+    op.create_table(
         "audit",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("at", sa.String(length=27), nullable=False),

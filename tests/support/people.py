@@ -1,0 +1,71 @@
+"""People at the report server: an application without its other parts, and browsers that are logged in to it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.testclient import TestClient
+
+from server import accounts, app, enrolment_routes, guard, serving, signin
+from server.config import Config, Http
+from server.errors import RefusedError
+from server.store.database import Database
+from tests.support import waiting
+
+PASSWORD = "the blue door squeaks"
+ORIGIN = "http://testserver"
+
+
+def application(database: Database, config: Config | None = None, routers: Iterable[APIRouter] = ()) -> FastAPI:
+    made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, max_body_size=app.FORM_MOST)
+    made.state.config, made.state.database = config or Config(), database
+    made.add_exception_handler(RefusedError, app._refused)
+    for router in (enrolment_routes.router, signin.router, *routers):
+        made.include_router(router)
+    return made
+
+
+@contextlib.contextmanager
+def served(made: FastAPI, http: Http | None = None, boxes: Path | None = None) -> Iterator[str]:
+    """By the server's own uvicorn, at a free port of this machine; its URL."""
+    http = http or Http(port=0)
+    listener = serving.listen(http)
+    server = serving.server(made, http, boxes)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn")
+    thread.start()
+    try:
+        waiting.wait_for(lambda: server.started, "uvicorn serves")
+        yield serving.base_url(http, listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def browser(made: FastAPI, url: str = ORIGIN) -> TestClient:
+    """Sends what a browser would, and follows no redirect."""
+    return TestClient(made, url, headers={"Origin": url, "Sec-Fetch-Site": "same-origin"}, follow_redirects=False)
+
+
+def person(made: FastAPI, name: str, role: str, url: str = ORIGIN) -> TestClient:
+    """A browser in which that person is logged in, with a CSRF header."""
+    database = made.state.database
+    if name not in {account.name for account in accounts.everybody(database)}:
+        accounts.create(database, name, name.capitalize(), role, PASSWORD, by="cli:root")
+    client = browser(made, url)
+    answer = client.post("/login", data={"name": name, "password": PASSWORD})
+    assert answer.status_code == 303, answer.text
+    client.headers[guard.CSRF_HEADER] = csrf(client.get("/account").text)
+    return client
+
+
+def csrf(page: str) -> str:
+    """The token in a page's forms."""
+    found = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert found is not None, page
+    return found[1]
