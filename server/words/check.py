@@ -19,7 +19,7 @@ from server.words import lexicon as lexicons
 from server.words.absent import Absent
 from server.words.checklist import Lists
 from server.words.clauses import Clause, Reader
-from server.words.grounds import Value, every
+from server.words.grounds import TIMED, Value, every
 from server.words.phrases import StruckError, items, of_facts, words
 from server.words.statements import Statements
 from server.words.tokens import Token, tokens
@@ -145,6 +145,7 @@ class _Sentence:
         self.claims.add(value.claim)
         self.used |= value.facts
         self._consumed |= topics & (value.required | value.optional)
+        self._consumed |= {f"phase:{one[6:]}" for one in value.required & TIMED}
 
     def _phase(self, clause: Clause) -> None:
         phases = {one.partition(":")[2] for one in clause.phases}

@@ -171,5 +171,6 @@ class Reader:
         clause.topics = mains | clause.phases | {one for one in modifiers if not one.startswith("statement:")}
         clause.concepts |= clause.topics
         self._announced = phases if not mains and not clause.numbers else NONE
-        self._mains, self._clause, self._role = mains, Clause(), ""
+        timed = frozenset(f"topic:{one.partition(':')[2]}" for one in self._announced)  # "during withdrawal, 31 s ..."
+        self._mains, self._clause, self._role = mains or timed, Clause(), ""
         return clause
