@@ -18,7 +18,7 @@ from server.keep import Keep
 from server.store.database import Database
 
 log = logging.getLogger(__name__)
-ROUTERS = ("receive", "enrolment_routes", "signin")
+ROUTERS = ("receive", "enrolment_routes", "signin", "oidc_routes")
 """Modules of `server` with a `router`."""
 FORM_MOST = 1 << 20  # bytes of what a page sends; what boxes send has limits of its own
 _EVERY = {
