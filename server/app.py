@@ -16,9 +16,10 @@ from server.config import Config
 from server.errors import RefusedError, ServerError
 from server.keep import Keep
 from server.store.database import Database
+from server.web.routes import prepare
 
 log = logging.getLogger(__name__)
-ROUTERS = ("receive", "enrolment_routes", "signin", "oidc_routes")
+ROUTERS = ("receive", "enrolment_routes", "signin", "oidc_routes", "web.routes")
 """Modules of `server` with a `router`."""
 FORM_MOST = 1 << 20  # bytes of what a page sends; what boxes send has limits of its own
 _EVERY = {
@@ -41,6 +42,7 @@ def create(config: Config, database: Database, keep: Keep) -> FastAPI:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(ServerError, _failed)
     app.add_exception_handler(HTTPException, _http)
+    prepare(app)
     for name in ROUTERS:
         app.include_router(importlib.import_module(f"server.{name}").router)
     return app

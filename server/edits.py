@@ -18,6 +18,7 @@ from server.report import Report, Section, Sentence, Signature
 
 EDITED, STRUCK = "replaced", "struck out"
 SENTENCES_MOST = 400
+WHY_MOST = 200  # characters of a reason
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -44,6 +45,8 @@ def add(report: Report, section: Section, text: str, cites: Iterable[str], autho
 
 def strike(report: Report, sentence: str, why: str, author: str) -> Report:
     old = _standing(_open(report), sentence)
+    if len(why) > WHY_MOST:
+        raise RefusedError(f"a reason of {len(why)} characters, expected at most {WHY_MOST}")
     return _with(report, replace(old, struck=_decent(why) or STRUCK, struck_by=author))
 
 

@@ -48,7 +48,7 @@ def account_of(database: Database, identity: Identity, *, address: str = "") -> 
             sessions.close_all(connection, name)
             detail = {"account": name, "role": identity.role}
             audit.record(connection, "oidc", "account.update", address=address, detail=detail)
-            account = msgspec.structs.replace(account, **wanted)  # type: ignore[arg-type]
+            account = msgspec.structs.replace(account, **wanted)
     return account
 
 

@@ -37,7 +37,12 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.5  # between two looks for what is to be done
 SWEEP_S = 5.0  # ... for jobs that nobody carries on
 FINISH_WITHIN_S = 20  # what is in hand, when a worker is told to end
-QUEUES = {"drafts": 4, "deliveries": 4}  # a worker's jobs at once: a PACS that is away holds up no draft
+QUEUES = {
+    "drafts": 4,
+    "pacs": 2,
+    "stow": 2,
+    "fhir": 2,
+}  # a worker's jobs at once: a PACS that is away holds up no draft
 TRIES_MOST = 5  # a part that can be done without is left out when its job was begun so often without an end
 RECOVERIES_MOST = 10  # a job that took so many workers along is given up
 _FORM = "1"  # of the workflows' steps; what another form began is begun anew by this one
@@ -49,7 +54,8 @@ _AGAIN_MIN_S, _AGAIN_MAX_S = 60.0, 3600.0
 _TIDY_S, _TIDY_AFTER_S, _TIDY_AT_ONCE = 60.0, 86_400.0, 1000
 _CONNECTIONS = 6
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Job(NamedTuple):
@@ -74,7 +80,8 @@ _running: set[str] = set()  # ids, in this process
 
 
 def workflow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A job's function: steps in a fixed order, and nothing that matters outside them."""
+    """A job's function: steps in a fixed order. Nothing outside them may decide which one comes next, or a job that is
+    carried on finds another step's result than it expects."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -86,7 +93,8 @@ def workflow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             finally:
                 _running.discard(here)
 
-        return DBOS.workflow(name=name, max_recovery_attempts=RECOVERIES_MOST)(run)
+        decorated: Callable[P, R] = DBOS.workflow(name=name, max_recovery_attempts=RECOVERIES_MOST)(run)
+        return decorated
 
     return decorate
 
@@ -167,7 +175,7 @@ class Look:
             if one.executor_id == str(self._number) and one.workflow_id not in _running and _since(one) > _LOST_S:
                 log.warning("job %s was taken and not begun: it goes back", one.workflow_id)
                 DBOS.resume_workflow(one.workflow_id, queue_name=one.queue_name)
-        for number in {int(one.executor_id) for one in pending if (one.executor_id or "").isdecimal()}:
+        for number in {int(one.executor_id) for one in pending if one.executor_id and one.executor_id.isdecimal()}:
             if number == self._number or not self._seats.take(number):
                 continue
             try:  # looked for anew: nobody else inherits it while the seat is ours
@@ -177,14 +185,13 @@ class Look:
                 self._seats.leave(number)
 
     def _again(self) -> None:
-        """What failed goes on at the step that failed. The longer it has been failing, the longer it waits."""
+        """What failed goes on at the step that failed, or else anew. The longer it fails, the longer it waits."""
         for one in _jobs("ERROR"):
             failing_s = ((one.updated_at or 0) - (one.created_at or 0)) / 1000
             if _since(one) < min(max(failing_s / 2, _AGAIN_MIN_S), _AGAIN_MAX_S):
                 continue
             steps = DBOS.list_workflow_steps(one.workflow_id)
-            failed = [step["function_id"] for step in steps if step["error"] is not None]
-            start = min(failed, default=1 + max((step["function_id"] for step in steps), default=0))
+            start = min((step["function_id"] for step in steps if step["error"] is not None), default=1)
             log.warning("job %s failed and is tried again", one.workflow_id)
             try:
                 DBOS.rewind_workflow(one.workflow_id, start_step=start, queue_name=one.queue_name)

@@ -84,7 +84,19 @@ def server(app: FastAPI, http: Http, boxes: Path | None = None) -> uvicorn.Serve
         h11_max_incomplete_event_size=64 << 10,
         **tls,  # type: ignore[arg-type]
     )
-    return uvicorn.Server(config)
+    return Server(config, app)
+
+
+class Server(uvicorn.Server):
+    """Ends the streams of events before it waits for answers to be done: those never are."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.live.close()
+        await super().shutdown(sockets)
 
 
 def _proven(http: Http) -> None:

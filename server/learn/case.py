@@ -12,7 +12,7 @@ from server.report import Report
 
 
 class LearnError(ServerError):
-    """The export's folder, a word list, or a set of samples is not what was expected."""
+    """The export's folder, or what is in it, is not what was expected."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from msgspec import Meta
 
 from edge.durable import sync_folder, write_atomically
 from edge.types import Struct
-from server.learn import form, vocabulary
+from server.learn import form
 from server.learn.case import LearnError, SignedCase
 from server.learn.samples import LeftOut, Sample, sample
 
@@ -38,9 +38,9 @@ FILES = ("sft.jsonl", "sft.held.jsonl", "dpo.jsonl", "dpo.held.jsonl")
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`words`: a file of the site's own (`vocabulary.Listed`). `held`: share of patients kept apart."""
+    """`frames_most`: as the server's configuration has it. `held`: share of patients kept apart."""
 
-    words: str = ""
+    frames_most: Annotated[int, Meta(ge=0, le=32)] = 8
     held: Annotated[float, Meta(ge=0, lt=1)] = 0.1
 
 
@@ -49,10 +49,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     software: str
-    prompt: str  # sha256 of the template that asks
-    words: str  # sha256 of the word lists that were used
+    prompts: dict[str, str]  # sha256 of the template that asks, by language
     cases: int  # that were looked at
-    samples: int
+    samples: int  # for supervised training
     pairs: int
     twice: int  # cases that gave a sample that was there already
     pictures: int
@@ -64,10 +63,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Result:
-    """For the one who exports. `unknown` and `details` may hold names: they are shown and never kept."""
+    """For the one who exports. `told` and `details` may hold words of a person: they are shown and never kept."""
 
     manifest: Manifest
-    unknown: Counter[str]
+    told: Counter[str]  # why the check struck out a sentence
     details: list[str]
 
 
@@ -80,7 +79,8 @@ class _Tally:
     twice: int = 0
     cases_left: Counter[str] = field(default_factory=Counter)
     sentences_left: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
+    told: Counter[str] = field(default_factory=Counter)
+    seen: set[str] = field(default_factory=set)
     details: list[str] = field(default_factory=list)
 
 
@@ -88,52 +88,35 @@ def export(folder: Path, cases: Iterable[SignedCase], software: str, options: Op
     """What a killed export had written of its pictures is taken over by the next one. Raises LearnError, and then there
     is no folder, or the one that was there."""
     options = options or Options()
-    lists = _Lists(Path(options.words) if options.words else None)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _begun(folder) as begun:
-            tally = _collect(begun, cases, lists, options.held)
+            tally = _collect(begun, cases, options)
             _drop(begun / PICTURES, {f"{digest}.jpg" for digest in tally.pictures})
-            manifest = _written(begun, tally, software, lists)
+            manifest = _written(begun, tally, software)
             _named(begun, folder)
     except OSError as exc:
-        raise LearnError(f"{exc.filename or folder}: {exc.strerror}") from exc
-    return Result(manifest, tally.unknown, tally.details)
+        raise LearnError(f"{exc.filename or folder}: {exc.strerror or exc}") from exc
+    return Result(manifest, tally.told, tally.details)
 
 
-class _Lists:
-    """Vocabularies, read once a language."""
-
-    def __init__(self, site: Path | None) -> None:
-        self._site, self._read = site, {language: vocabulary.load(language, site) for language in ("en", "de")}
-
-    def of(self, language: str) -> vocabulary.Vocabulary | None:
-        if language not in self._read:
-            self._read[language] = vocabulary.load(language, self._site)
-        return self._read[language]
-
-    @property
-    def digest(self) -> str:
-        kept = {name: sorted(getattr(self._read[name], "words", ())) for name in sorted(self._read)}
-        return hashlib.sha256(msgspec.json.encode(kept)).hexdigest()
-
-
-def _collect(begun: Path, cases: Iterable[SignedCase], lists: _Lists, held: float) -> _Tally:
+def _collect(begun: Path, cases: Iterable[SignedCase], options: Options) -> _Tally:
     tally = _Tally()
     for case in cases:
         tally.cases += 1
-        made = sample(case, lists.of(case.signed.language))
-        tally.unknown.update(made.unknown)
+        made = sample(case, options.frames_most)
         if isinstance(made, LeftOut):
             tally.cases_left[made.why] += 1
             tally.details += [f"{case.record.procedure}: {made.why}: {made.detail}"] if made.detail else []
             continue
         tally.sentences_left.update(made.left)
-        if made.id in tally.lines["sft.jsonl"] or made.id in tally.lines["sft.held.jsonl"]:
+        tally.told.update(made.told)
+        if made.id in tally.seen:
             tally.twice += 1
             continue
+        tally.seen.add(made.id)
         tally.languages[made.language] += 1
-        _keep(begun, tally, made, ".held" if _part(made.group) < held else "")
+        _keep(begun, tally, made, ".held" if _part(made.group) < options.held else "")
     return tally
 
 
@@ -147,13 +130,14 @@ def _keep(begun: Path, tally: _Tally, made: Sample, part: str) -> None:
         tally.pictures.add(digest)
         names.append(f"{PICTURES}/{digest}.jpg")
     common = {"id": made.id, "images": names, "prompt": made.messages}
-    tally.lines[f"sft{part}.jsonl"][made.id] = _line({**common, "completion": _said(made.chosen)})
+    if made.whole:
+        tally.lines[f"sft{part}.jsonl"][made.id] = _line({**common, "completion": _said(made.chosen)})
     if made.rejected:
         pair = {**common, "chosen": _said(made.chosen), "rejected": _said(made.rejected)}
         tally.lines[f"dpo{part}.jsonl"][made.id] = _line(pair)
 
 
-def _written(begun: Path, tally: _Tally, software: str, lists: _Lists) -> Manifest:
+def _written(begun: Path, tally: _Tally, software: str) -> Manifest:
     files = {f"{PICTURES}/{digest}.jpg": digest for digest in tally.pictures}
     for name, lines in tally.lines.items():
         content = b"".join(lines[key] for key in sorted(lines))
@@ -162,8 +146,7 @@ def _written(begun: Path, tally: _Tally, software: str, lists: _Lists) -> Manife
     counted = {name: len(lines) for name, lines in tally.lines.items()}
     manifest = Manifest(
         software=software,
-        prompt=form.prompt_digest(),
-        words=lists.digest,
+        prompts=form.prompt_digests(),
         cases=tally.cases,
         samples=counted["sft.jsonl"] + counted["sft.held.jsonl"],
         pairs=counted["dpo.jsonl"] + counted["dpo.held.jsonl"],

@@ -1,54 +1,67 @@
-"""What the model is asked and what it is to answer: the one place that knows how `server/words` does it."""
+"""What the model is asked, what it is to answer, and what it may say: the one place that knows `server/words`."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+import functools
+import json
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, get_args
 
 import msgspec
-from msgspec.structs import replace
 
 from edge.procedure import Record
 from server.report import Section, Sentence
+from server.words import checklist, template, wording
+from server.words.check import Check
+
+LANGUAGES = ("en", "de")
+Decent = Callable[[str], bool]
+
+
+_lists = functools.cache(checklist.load)
 
 
 class Asked(NamedTuple):
-    """`messages`: roles and parts, a picture's place marked `{"type": "image"}`. `pictures`: sha256, in that order."""
+    """`messages`: roles and parts, a picture's place marked `{"type": "image"}`. `pictures`: in that order."""
 
     messages: list[dict[str, Any]]
-    pictures: list[str]
+    pictures: list[bytes]
 
 
-def asked(record: Record, language: str) -> Asked:
-    """As an endpoint is asked for a draft."""
-    facts = msgspec.json.encode({"times": record.times, "landmarks": record.landmarks, "findings": record.findings})
-    frames = list(record.key_frames())
-    parts: list[dict[str, str]] = [{"type": "text", "text": facts.decode()}, *({"type": "image"} for _ in frames)]
-    told = [{"role": "system", "content": [{"type": "text", "text": language}]}, {"role": "user", "content": parts}]
-    return Asked(told, [frame.sha256 for frame in frames])
+class Form:
+    """Of one record in one language (of LANGUAGES)."""
 
+    def __init__(self, record: Record, language: str) -> None:
+        lists = _lists()
+        self._record, self._language = record, language
+        self._check = Check(record, lists, language)
+        self._facts = template.sentences(record, language, lists)
 
-def prompt_digest() -> str:
-    """sha256 of the template that asks."""
-    return hashlib.sha256(b"").hexdigest()
+    def asked(self, frames: Callable[[str], bytes | None], frames_most: int, decent: Decent) -> Asked:
+        """As an endpoint is asked for a draft, but for the facts that are not `decent`."""
+        facts = [one for one in self._facts[: wording.FACTS_MOST] if decent(one.text)]
+        parts: list[dict[str, str]] = [{"type": "text", "text": wording._text(facts)}]
+        shown = wording.pictures(self._record, frames, frames_most)
+        for picture in shown:
+            parts += [{"type": "text", "text": picture.name}, {"type": "image"}]
+        system = [{"type": "text", "text": wording.prompt("prompt", self._language)}]
+        told = [{"role": "system", "content": system}, {"role": "user", "content": parts}]
+        return Asked(told, [picture.jpeg for picture in shown])
+
+    def struck(self, sentence: Sentence) -> str:
+        """Why the check would strike it out if the model had said it; "": it stands. A model that learns to say what
+        would not stand learns to invent."""
+        return self._check.sentence(sentence.text, sentence.cites).struck
 
 
 def answer(sentences: Iterable[Sentence]) -> str:
     """As an endpoint is to answer: by section, each sentence with what it cites."""
-    sections: dict[str, list[dict[str, Any]]] = {section: [] for section in get_args(Section)}
+    said: dict[Section, list[wording.Worded]] = {section: [] for section in get_args(Section)}
     for sentence in sentences:
-        sections[sentence.section].append({"cites": list(sentence.cites), "text": sentence.text})
-    return msgspec.json.encode(sections).decode()
+        said[sentence.section].append(wording.Worded(cites=sentence.cites, text=sentence.text))
+    return json.dumps(msgspec.to_builtins(said), ensure_ascii=False)
 
 
-def supported(record: Record, sentences: Iterable[Sentence], language: str) -> list[bool]:
-    """Would the check let it stand if the model had said it? A model that learns to say what no fact supports learns
-    to invent."""
-    return [bool(sentence.cites) for sentence in sentences]
-
-
-def nameless(record: Record) -> Record:
-    """Without box, number and date: all that a record has of when and where."""
-    heading = replace(record.heading, device="box", boot="", started_at="1970-01-01T00:00:00Z", started_ns=0)
-    return replace(record, procedure="0", heading=heading)
+def prompt_digests() -> dict[str, str]:
+    """sha256 of the prompt's template by language, as `Drafted.prompt` has it."""
+    return {language: wording.digest("prompt", language) for language in LANGUAGES}

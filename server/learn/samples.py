@@ -12,23 +12,21 @@ import msgspec
 
 from server.edits import EDITED
 from server.export.case import Case, ExportError
-from server.learn import form, picture
+from server.learn import form, gate, picture
 from server.learn.case import SignedCase
-from server.learn.gate import Gate, Why
 from server.learn.known import Known
-from server.learn.vocabulary import Vocabulary
 from server.report import Report, Sentence
 
 Missing = Literal[
     "not signed",
     "parts that do not fit together",
-    "something said of a fact would be missing",
-    "nothing would be left",
+    "a language without words",
+    "nothing would be learnt",
     "names or numbers that are known",
     "a picture that cannot be cleaned",
 ]
-UNSUPPORTED = "not of the record"
-"""A sentence that no fact supports: what was removed, how large it was. The machine cannot know it."""
+UNSUPPORTED = "not what the check lets stand"
+"""A sentence that no fact supports, or with words that the check does not know: a size, a treatment, a name."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,23 @@ class LeftOut:
 
     why: Missing
     detail: str = ""
-    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """`rejected`: "" when nobody changed the draft, and then there is no pair. `group`: the same for every case of one
-    patient; it decides to which part they belong and is written nowhere."""
+    """`rejected`: "" when nobody changed the draft, and then there is no pair. `whole`: nothing that was signed of a
+    fact stayed behind; another sample is good for a pair alone, for by itself it would teach silence. `group`: the same
+    for every case of one patient; it decides to which part they belong and is written nowhere."""
 
     language: str
     messages: list[dict[str, Any]]
     pictures: tuple[bytes, ...]
     chosen: str
     rejected: str
+    whole: bool
     group: str
     left: Counter[str] = field(default_factory=Counter)  # sentences that stay behind, by why
-    unknown: tuple[str, ...] = ()  # the words because of which; never for the folder
+    told: Counter[str] = field(default_factory=Counter)  # the check's own reasons; never for the folder
 
     @property
     def id(self) -> str:
@@ -61,75 +60,97 @@ class Sample:
         return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()[:24]
 
 
-def sample(case: SignedCase, vocabulary: Vocabulary | None) -> Sample | LeftOut:
-    """`vocabulary`: of the report's language."""
+def sample(case: SignedCase, frames_most: int) -> Sample | LeftOut:
+    """`frames_most`: pictures that an endpoint is shown."""
     if case.signed.state == "draft" or not case.signed.signatures:
         return LeftOut("not signed")
     if reason := _unfit(case):
         return LeftOut("parts that do not fit together", reason)
-    known = Known.of(case)
-    weighed = _Weighed(case, Gate.of(case.record, known, vocabulary))
-    chosen, rejected = weighed.kept(case.signed), weighed.kept(case.draft)
-    unknown = tuple(weighed.unknown)
-    if weighed.missing(case.signed, chosen):
-        return LeftOut("something said of a fact would be missing", unknown=unknown)
-    if not chosen:
-        return LeftOut("nothing would be left", unknown=unknown)
-    asked = form.asked(form.nameless(case.record), case.signed.language)
-    said, before = form.answer(chosen), form.answer(rejected)
-    if known.anywhere([*_texts(asked.messages), said, before]):
+    if case.signed.language not in form.LANGUAGES:
+        return LeftOut("a language without words", case.signed.language)
+    known, spoken = Known.of(case), form.Form(case.record, case.signed.language)
+    weighed = _Weighed(case, known, spoken)
+    chosen, rejected = form.answer(weighed.chosen()), form.answer(weighed.rejected())
+    pair = rejected if rejected != chosen and weighed.rejected() else ""
+    if not weighed.chosen() or not (weighed.whole or pair):
+        return LeftOut("nothing would be learnt")
+    asked = spoken.asked(case.frames.get, frames_most, lambda text: not gate.weighed(text, known, machine=True))
+    if known.anywhere([*_texts(asked.messages), chosen, rejected]):
         return LeftOut("names or numbers that are known")
     try:
-        pictures = tuple(picture.bare(case.frames[digest]) for digest in asked.pictures)
+        pictures = tuple(picture.bare(one) for one in asked.pictures)
     except ValueError as exc:
         return LeftOut("a picture that cannot be cleaned", str(exc))
     return Sample(
         language=case.signed.language,
         messages=asked.messages,
         pictures=pictures,
-        chosen=said,
-        rejected="" if before == said or not rejected else before,
+        chosen=chosen,
+        rejected=pair,
+        whole=weighed.whole,
         group=_group(case),
         left=weighed.left,
-        unknown=unknown,
+        told=weighed.told,
     )
 
 
 class _Weighed:
     """Every sentence of a case once: may it leave, and why not."""
 
-    def __init__(self, case: SignedCase, gate: Gate) -> None:
+    def __init__(self, case: SignedCase, known: Known, spoken: form.Form) -> None:
         self.left: Counter[str] = Counter()
-        self.unknown: list[str] = []
-        self._gate = gate
-        self._ours = {(one.id, one.text) for one in case.draft.sentences if one.by == "template"}
-        sentences = {one.id + one.text: one for report in (case.draft, case.signed) for one in report.standing()}
-        stands = dict(
-            zip(sentences, form.supported(case.record, sentences.values(), case.signed.language), strict=True)
-        )
-        self._why: dict[str, str] = {key: self._weigh(one, stands[key]) for key, one in sentences.items()}
+        self.told: Counter[str] = Counter()
+        self._case, self._known, self._spoken = case, known, spoken
+        self._ours = {_key(one) for one in case.draft.sentences if one.by == "template"}
+        sentences = {_key(one): one for report in (case.draft, case.signed) for one in report.standing()}
+        self._why = {key: self._weigh(one) for key, one in sentences.items()}
+        self._unsettled = set(self._judged_unseen())
 
-    def kept(self, report: Report) -> list[Sentence]:
-        return [one for one in report.standing() if not self._why[one.id + one.text]]
+    @property
+    def whole(self) -> bool:
+        """Whether all that was signed of a fact is there, and nothing had to be passed over."""
+        spoken = {fact for one in self._case.signed.standing() for fact in one.cites}
+        return not self._unsettled and not spoken - {fact for one in self.chosen() for fact in one.cites}
 
-    def missing(self, signed: Report, chosen: list[Sentence]) -> bool:
-        """A fact that the report speaks of and the sample does not, or a sentence that was changed and whose new words
-        stay behind. A model would learn to be silent."""
-        spoken = {fact for one in signed.standing() for fact in one.cites}
-        if spoken - {fact for one in chosen for fact in one.cites}:
-            return True
-        pairs = zip(signed.sentences, signed.sentences[1:], strict=False)
-        return any(old.struck == EDITED and not new.struck and new not in chosen for old, new in pairs)
+    def chosen(self) -> list[Sentence]:
+        return self._kept(self._case.signed)
 
-    def _weigh(self, sentence: Sentence, supported: bool) -> str:
-        machine = sentence.by == "template" and (sentence.id, sentence.text) in self._ours
-        why: Why = self._gate.machine(sentence.text) if machine else self._gate.free(sentence.text)
-        if why == "a word":
-            self.unknown += self._gate.unknown(sentence.text)
-        reason = why or ("" if machine or supported else UNSUPPORTED)
-        if reason:
-            self.left[reason] += 1
-        return reason
+    def rejected(self) -> list[Sentence]:
+        return [one for one in self._kept(self._case.draft) if one.id not in self._unsettled]
+
+    def _kept(self, report: Report) -> list[Sentence]:
+        return [one for one in report.standing() if not self._why[_key(one)]]
+
+    def _judged_unseen(self) -> Iterator[str]:
+        """Sentences of the draft that a person took out, to speak of the same in words that stay behind. Were they
+        wrong, or only in need of another word? Nobody who reads the sample can know, so neither side has them."""
+        signed = self._case.signed.sentences
+        stays = [bool(not one.struck and self._why[_key(one)]) for one in signed]
+        spoken = {fact for one, behind in zip(signed, stays, strict=True) if behind for fact in one.cites}
+        for number, one in enumerate(signed):
+            if one.struck_by and (spoken.intersection(one.cites) or _leads_to(signed, number, stays)):
+                yield one.id
+
+    def _weigh(self, sentence: Sentence) -> str:
+        machine = sentence.by == "template" and _key(sentence) in self._ours
+        why: str = gate.weighed(sentence.text, self._known, machine)
+        if not why and (struck := self._spoken.struck(sentence)):
+            why = UNSUPPORTED
+            self.told[struck] += 1
+        if why:
+            self.left[why] += 1
+        return why
+
+
+def _leads_to(signed: tuple[Sentence, ...], number: int, stays: list[bool]) -> bool:
+    """Whether what stands in its place stays behind. `edits.change` puts it right after."""
+    while signed[number].struck == EDITED and number + 1 < len(signed):
+        number += 1
+    return stays[number]
+
+
+def _key(sentence: Sentence) -> str:
+    return sentence.id + sentence.text
 
 
 def _unfit(case: SignedCase) -> str:

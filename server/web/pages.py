@@ -19,7 +19,7 @@ from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from server.errors import RefusedError
-from server.export.words import clock
+from server.export.words import clock, term
 from server.reports import Key
 
 CSP = (
@@ -93,7 +93,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=inert,
     )
-    made.globals.update(static=static, place=place, when=when, clock=clock, person=None, theme="auto", large=False)
+    made.globals.update(static=static, place=place, when=when, clock=clock, term=term)
+    made.globals.update(person=None, theme="auto", large=False)  # of a page that nobody is logged in to
     return made
 
 

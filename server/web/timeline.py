@@ -12,7 +12,7 @@ from server.export.words import clock
 
 LANES_MOST = 6  # of findings that overlap; more share the last one
 NARROWEST = 0.5  # percent: what is shorter could not be hit
-TICKS_MOST = 6
+TICKS_MOST = 8
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)
 
 

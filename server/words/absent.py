@@ -31,6 +31,8 @@ class Absent:
         if times not in cited:
             raise StruckError(f"what is not recorded is said of the procedure: expected {times}")
         keys, reasons, groups, used = self._read(found, cited)
+        if len(set(keys)) < len(keys):
+            raise StruckError("it names an item twice")
         if lacking := sorted(set(keys) - self._missing):
             raise StruckError(f"“{lacking[0]}” is recorded")
         if wrong := next((key for key in keys for group in groups if self._group(key) not in ("", group)), None):

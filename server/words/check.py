@@ -25,6 +25,7 @@ from server.words.statements import Statements
 from server.words.tokens import Token, tokens
 
 TEXT_MOST = 600  # a `Sentence`'s
+REASON_MOST = 200
 _SECTIONS: tuple[tuple[str, Section], ...] = (  # what is in a claim → where it belongs; the first that fits
     (r"missing\.", "not_recorded"), (r"F\d|count\.(?!interruptions)|no_findings", "findings"),
     (r"L\d|no_landmarks", "landmarks"), (r"J\d|T\d+\.(view|list|net)|no_judgements", "quality"),
@@ -60,7 +61,7 @@ class Check:
         try:
             return Said(self._claims(text, cited))
         except StruckError as why:
-            return Said(struck=str(why))
+            return Said(struck="".join(sign if sign.isprintable() else "\ufffd" for sign in str(why))[:REASON_MOST])
 
     def _claims(self, text: str, cited: frozenset[str]) -> frozenset[str]:
         if not text.strip():
@@ -111,7 +112,7 @@ class _Sentence:
 
     def read(self, clause: Clause) -> None:
         self._mentioned |= clause.concepts
-        if any(one.startswith("landmark:") for one in self._mentioned) and self._speaks_of_findings():
+        if _any(self._mentioned, "landmark:") and _any(self._mentioned, "finding:"):
             raise StruckError("site: a finding and a landmark in one sentence")
         counted = False
         for number in clause.numbers:
@@ -120,9 +121,6 @@ class _Sentence:
             self._take(value, clause.topics)
         if clause.phases and not counted:
             self._phase(clause)
-
-    def _speaks_of_findings(self) -> bool:
-        return any(one.startswith("finding:") for one in self._mentioned)
 
     def _value(self, clause: Clause, token: Token, role: str, near: str, percent: bool) -> Value:
         measure = _measure(token, near, percent)
@@ -160,6 +158,9 @@ class _Sentence:
 
     def finish(self, statements: Statements, *, plural: frozenset[str]) -> None:
         """Words that claim something by themselves."""
+        for kind, subject in _SUBJECTS:
+            if _any(self._mentioned, kind) and not _any(self._mentioned, subject):
+                raise StruckError(f"it does not say of what: {kind.partition(':')[2] or kind.rstrip(':')}")
         for concept in sorted(self._mentioned):
             if found := statements.holds(concept, self._cited, consumed=concept in self._consumed):
                 claims, facts = found
@@ -171,6 +172,16 @@ class _Sentence:
             label, counted = concept.partition(":")[2], any(one.startswith("count.") for one in self.claims)
             if not counted and sum(one.label == label for one in self._findings) < 2:
                 raise StruckError("it speaks of several findings and cites one")
+
+
+_SUBJECTS = (  # what claims something of a subject that has to be named
+    ("verdict:", "judgement:"), ("statement:no_verdict", "judgement:"), ("signal:", "topic:interruption"),
+    ("statement:alerted", "finding:"), ("statement:not_alerted", "finding:"),
+)  # fmt: skip
+
+
+def _any(concepts: set[str], beginning: str) -> bool:
+    return any(one.startswith(beginning) for one in concepts)
 
 
 def _measure(token: Token, near: str, percent: bool) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.procedure import Record
-from server.words.grounds import PHASES
+from server.words.grounds import INSERTION, NONE, PHASES, WITHDRAWAL
 from server.words.phrases import BREAK, PLAIN, Item, StruckError
 from server.words.tokens import Token
 from server.words.values import plain
 
 _MAINS = ("landmark:", "finding:", "judgement:", "pipeline:")
-_MAIN_TOPICS = PHASES | {"topic:procedure", "topic:view", "topic:interruption"}
+_MAIN_TOPICS = {INSERTION, WITHDRAWAL, "topic:procedure", "topic:view", "topic:interruption"}
 _MARKERS = {
     "topic:view": "view",
     "topic:interruption": "signal",
@@ -32,8 +32,8 @@ class Number(NamedTuple):
 class Clause:
     concepts: set[str] = field(default_factory=set)
     numbers: list[Number] = field(default_factory=list)
-    phases: frozenset[str] = frozenset()  # of a finding
-    topics: frozenset[str] = frozenset()  # what its numbers are held against
+    phases: frozenset[str] = NONE  # of a finding
+    topics: frozenset[str] = NONE  # what its numbers are held against
 
 
 class Reader:
@@ -51,9 +51,11 @@ class Reader:
             "pipeline": {record.heading.made_by.pipeline} if record.times.id in cited else set(),
         }
         self._clause, self._role, self._near, self._marker = Clause(), "", "", ""
+        self._listed = ""  # the role of a list of times: "at 1 min, 2 min and 3 min"
         self._bare = False  # the last item was a number that still lacks its noun
         self._plural: set[str] = set()
-        self._mains: frozenset[str] = frozenset()
+        self._mains: frozenset[str] = NONE
+        self._announced: frozenset[str] = NONE  # "during withdrawal, ...": a phase before its finding
 
     @property
     def plural(self) -> frozenset[str]:
@@ -71,6 +73,8 @@ class Reader:
                     self._role = "to"
                     continue
                 yield self._finished()
+                if item.token.text == ".":  # what follows has to say its own subject
+                    self._mains = self._announced = NONE
             else:
                 self._read(item)
 
@@ -103,6 +107,9 @@ class Reader:
         if self._bare:
             raise StruckError(f"“{token.text}” follows a number without a unit")
         timed = token.kind in ("time", "date")
+        if token.kind == "time" and not self._role and not self._clause.concepts and not self._clause.numbers:
+            self._role = self._listed
+        self._listed = self._role if self._role in ("at", "best") else ""
         self._clause.numbers.append(Number(token, self._role if timed else "", "" if timed else self._near))
         self._bare = not timed and not self._near
         self._near, self._role = "", "" if timed else self._role
@@ -153,17 +160,16 @@ class Reader:
         if self._near:
             raise StruckError(f"“{self._near.partition(':')[2]}” without a number")
         own = {one for one in clause.concepts if one.startswith(_MAINS) or one in _MAIN_TOPICS}
-        findings = {one for one in own | self._mains if one.startswith("finding:")}
-        if any(one.startswith("finding:") for one in own) or (findings and own and own <= PHASES):
-            clause.phases = frozenset(own & PHASES)
-            own = {one for one in own if one.startswith("finding:")} or findings
         if len(own) > 1:
             own.discard("topic:procedure")
         if any(one.startswith("pipeline:") for one in own):
             own.add("topic:procedure")
         mains = frozenset(own) or self._mains
+        phases = frozenset(clause.concepts & PHASES)
+        clause.phases = phases | self._announced if any(one.startswith("finding:") for one in mains) else NONE
         modifiers = {one for one in clause.concepts if not (one.startswith(_MAINS) or one in _MAIN_TOPICS)}
         clause.topics = mains | clause.phases | {one for one in modifiers if not one.startswith("statement:")}
         clause.concepts |= clause.topics
+        self._announced = phases if not mains and not clause.numbers else NONE
         self._mains, self._clause, self._role = mains, Clause(), ""
         return clause

@@ -44,7 +44,8 @@ class Statements:
     def holds(self, concept: str, cited: frozenset[str], *, consumed: bool) -> Held | None:
         """None: the cited facts do not say so. `consumed`: a number has said it."""
         kind, _, key = concept.partition(":")
-        if concept == "topic:procedure":
+        interrupted = concept == "topic:interruption" and any(one.id in cited for one in self._record.interruptions)
+        if concept == "topic:procedure" or interrupted:
             return frozenset(), frozenset()
         if consumed and kind == "verdict":
             return self._verdict(key, cited) or (frozenset(), frozenset())

@@ -37,8 +37,11 @@ def draft(record: Record, language: str, profile: Lists) -> Report:
     )
 
 
-def sentences(record: Record, language: str, profile: Lists) -> tuple[Sentence, ...]:
-    context, environment = _context(record, lexicon.of(language), profile.of(record), language), _environment()
+def sentences(record: Record, language: str, profile: Lists, *, together: bool = True) -> tuple[Sentence, ...]:
+    """`together`: what is not recorded for the same reason is one sentence; if not, each item has its own."""
+    words, environment = lexicon.of(language), _environment()
+    context = _context(record, words, profile.of(record))
+    context["absent"] = list(_absent(record, words, profile.of(record), language, together))
     said: list[Sentence] = []
     for section in get_args(Section):
         text = environment.get_template(f"{language}/{section}.txt.j2").render(context)
@@ -82,7 +85,7 @@ def render(name: str, **context: object) -> str:
 # ----------------------------------------------------------------------------------------------- what they say
 
 
-def _context(record: Record, words: Lexicon, checklist: Checklist, language: str) -> Context:
+def _context(record: Record, words: Lexicon, checklist: Checklist) -> Context:
     times, heading = record.times, record.heading
     return {
         "t": times.id,
@@ -108,7 +111,6 @@ def _context(record: Record, words: Lexicon, checklist: Checklist, language: str
         "counts": list(_counts(record, words)),
         "seen": list(_seen(record, words)),
         "more": grounds.more(record),
-        "absent": list(_absent(record, words, checklist, language)),
     }
 
 
@@ -177,7 +179,7 @@ def _findings(record: Record, words: Lexicon) -> Iterator[Context]:
         yield {
             "id": one.id,
             "label": _term(words, "finding", one.label, "finding"),
-            "phase": words.form("topic", one.phase) if one.phase else "",
+            "phase": words.form("phase", one.phase) if one.phase else "",
             "first": _span(one.first_seen_s),
             "last": _span(one.last_seen_s),
             "best": _span(one.best_seen_s),
@@ -196,15 +198,15 @@ def _counts(record: Record, words: Lexicon) -> Iterator[Context]:
 def _seen(record: Record, words: Lexicon) -> Iterator[Context]:
     """Landmarks by name, a few a sentence."""
     named = [(one.id, _term(words, "landmark", one.kind)) for one in record.landmarks[: values.LISTED]]
-    for part in _parts(named):
+    for part in _parts(named, NAMES_MOST):
         yield {"ids": " ".join(id for id, _ in part), "kinds": ", ".join(name for _, name in part)}
 
 
-def _parts(named: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+def _parts(named: list[tuple[str, str]], most: int) -> Iterator[list[tuple[str, str]]]:
     """In order, so many that their names fit."""
     part: list[tuple[str, str]] = []
     for one in named:
-        if part and sum(len(name) + 2 for _, name in [*part, one]) > NAMES_MOST:
+        if part and sum(len(name) + 2 for _, name in [*part, one]) > most:
             yield part
             part = []
         part.append(one)
@@ -212,19 +214,22 @@ def _parts(named: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
         yield part
 
 
-def _absent(record: Record, words: Lexicon, checklist: Checklist, language: str) -> Iterator[Context]:
+def _absent(record: Record, words: Lexicon, checklist: Checklist, language: str, together: bool) -> Iterator[Context]:
     """The list's items that the record lacks, those without a reason together; then what else the record names."""
-    missing, told = checklist.missing(record), record.not_recorded
+    missing, told, most = checklist.missing(record), record.not_recorded, NAMES_MOST if together else 0
     for group in ("before", "during", "after"):
         silent = [item for item in missing if item.group == group and _reason(item, record) is None]
-        for part in _parts([(item.key, item.name[language]) for item in silent]):
-            yield {"ids": record.times.id, "group": group, "names": ", ".join(name for _, name in part), "reason": ""}
-    reasons: dict[str, list[str]] = {}
+        for part in _parts([(item.key, item.name[language]) for item in silent], most):
+            names = ", ".join(name for _, name in part)
+            yield {"ids": record.times.id, "group": group if together else "", "names": names, "reason": ""}
+    reasons: dict[str, list[tuple[str, str]]] = {}
     for item in missing:
         if (reason := _reason(item, record)) is not None:
-            reasons.setdefault(reason, []).append(item.name[language])
-    for reason, names in reasons.items():
-        yield {"ids": record.times.id, "group": "", "names": ", ".join(names), "reason": _because(words, reason)}
+            reasons.setdefault(reason, []).append((item.key, item.name[language]))
+    for reason, named in reasons.items():
+        for part in _parts(named, most):
+            names = ", ".join(name for _, name in part)
+            yield {"ids": record.times.id, "group": "", "names": names, "reason": _because(words, reason)}
     spoken = {key for item in missing for key in (item.key, item.why)}
     for key in [key for key in told if key not in spoken][: values.LISTED]:
         yield _extra(key, told[key], record, words)

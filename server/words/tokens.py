@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ from server.words.lexicon import Lexicon
 
 _PATTERNS = (
     ("quote", r"[“„](?P<inner>[^“”„‟]*)[”“]"),
-    ("date", r"\d{4}-\d{2}-\d{2} \d{2}:\d{2} UTC(?![\w-])"),
-    ("clock", r"(?<![\w.,:-])\d{1,3}:[0-5]\d(?::[0-5]\d)?(?![\w:-]|[.,]\d)"),
-    ("number", r"(?<![\w.,:-])\d+(?:[.,]\d+)*(?![:-])"),
-    ("id", r"(?<![\w-])[A-Z]\d{1,6}(?![\w-])"),
+    ("date", r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC(?![\w-])"),
+    ("clock", r"(?<![\w.,:-])[0-9]{1,3}:[0-5][0-9](?::[0-5][0-9])?(?![\w:-]|[.,][0-9])"),
+    ("number", r"(?<![\w.,:-])[0-9]+(?:[.,][0-9]+)*(?![:-])"),
+    ("id", r"(?<![\w-])[A-Z][0-9]{1,6}(?![\w-])"),
     ("word", r"(?<!-)[LETTERS]+(?:[-'’][LETTERS]+)*(?!-)"),
     ("percent", r"%"),
     ("break", r"[,;:.()]|(?<= )[–—-](?= )"),
@@ -26,7 +27,7 @@ Kind = Literal["quote", "date", "number", "time", "id", "word", "percent", "brea
 class Token(NamedTuple):
     kind: Kind
     text: str  # as a person reads it
-    word: str = ""  # case folded, of a word or a break
+    word: str = ""  # in lower case, of a word or a break
     number: float = 0.0  # of a number or (seconds) a time
     step: float = 0.0  # how exactly it is given: 1 for "52 s", 60 for "15 min"
     whole: bool = True  # a number without a decimal sign
@@ -63,7 +64,7 @@ def _token(found: re.Match[str], lexicon: Lexicon) -> Iterator[Token]:
     elif kind == "number":
         yield _number(text, lexicon.decimal)
     elif kind == "word":
-        word = text.casefold().replace("’", "'")
+        word = text.lower().replace("’", "'")
         written = _written(word, lexicon)
         yield Token("word", text, word) if written is None else Token("number", text, number=written, step=1.0)
     elif kind in ("date", "id", "percent", "break"):
@@ -77,7 +78,7 @@ def _number(text: str, decimal: str) -> Token:
     if (
         len(fraction) > 1
         or len(text) > 15
-        or (group in whole and not re.fullmatch(rf"\d{{1,3}}(\{group}\d{{3}})+", whole))
+        or (group in whole and not re.fullmatch(rf"[0-9]{{1,3}}(\{group}[0-9]{{3}})+", whole))
     ):
         return Token("odd", text)
     if fraction and not fraction[0].isdigit():
@@ -129,6 +130,7 @@ def _units(lexicon: Lexicon) -> dict[str, int]:
     return {name: int(seconds) for seconds, names in lexicon.units.items() for name in names}
 
 
+@functools.lru_cache
 def _pattern(letters: str) -> re.Pattern[str]:
     known = f"A-Za-z{letters}{letters.upper()}"
     return re.compile("|".join(f"(?P<{kind}>{one})" for kind, one in _PATTERNS).replace("LETTERS", known))

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from edge.procedure import Record
 from server import edits
 from server.learn.case import Names, SignedCase
-from server.learn.vocabulary import Vocabulary, load
 from server.report import Report, Section, Signature
+from server.words import checklist, template
+from server.words.checklist import Lists
 from tools import export_example
 
 Make = Callable[..., SignedCase]
@@ -24,21 +25,12 @@ def example() -> tuple[Record, dict[str, bytes]]:
 
 
 @pytest.fixture(scope="session")
-def english() -> Vocabulary:
-    found = load("en")
-    assert found is not None
-    return found
-
-
-@pytest.fixture(scope="session")
-def german() -> Vocabulary:
-    found = load("de")
-    assert found is not None
-    return found
+def lists() -> Lists:
+    return checklist.load()
 
 
 @pytest.fixture
-def make(example: tuple[Record, dict[str, bytes]]) -> Make:
+def make(example: tuple[Record, dict[str, bytes]], lists: Lists) -> Make:
     """A case whose draft a person has changed: `changed` S-number → text, `struck` S-numbers, `added` texts."""
     record, frames = example
 
@@ -49,10 +41,11 @@ def make(example: tuple[Record, dict[str, bytes]]) -> Make:
         language: str = "en",
         number: str = record.procedure,
         patient: str = export_example.PATIENT.id,
+        seconds: float = record.times.duration_s,
     ) -> SignedCase:
-        numbered = replace(record, procedure=number)
-        draft: Report = replace(export_example.draft(), language=language, procedure=number)
-        signed = draft
+        numbered = replace(record, procedure=number, times=replace(record.times, duration_s=seconds))
+        draft = template.draft(numbered, language, lists)
+        signed: Report = draft
         for sentence, text in (changed or {}).items():
             signed = edits.change(signed, sentence, text, None, "E. Test", numbered)
         for sentence in struck:

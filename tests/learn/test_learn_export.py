@@ -14,6 +14,7 @@ import pytest
 
 from server.learn.case import LearnError, SignedCase
 from server.learn.export import MANIFEST, Options, Result, check, export
+from server.words import values
 from tests.learn.conftest import Make
 
 ROOT = Path(__file__).parents[2]
@@ -22,11 +23,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def cases(make: Make) -> list[SignedCase]:
     """40 patients, two cases each; every one is a sample of its own."""
-    made = []
-    for number in range(80):
-        seconds = f"A flat polyp was seen from {number} s to {number + 9} s."
-        made.append(make(changed={"S8": seconds}, number=f"case-{number}", patient=f"P{number // 2:05d}"))
-    return made
+    return [
+        make(struck=("S13",), number=f"case-{number}", patient=f"P{number // 2:05d}", seconds=600.0 + number)
+        for number in range(80)
+    ]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -56,14 +56,12 @@ def test_what_is_in_the_folder_is_in_its_manifest(tmp_path: Path, cases: list[Si
 
 def test_no_name_number_or_date_is_in_any_file(tmp_path: Path, make: Make) -> None:
     secrets = ["0000123", "Erika", "etest", "Eva", "Oberhuber", "example-box", "6f1c2a40", "2026-03-02", "1961", "Ward"]
-    texts = [f"A flat polyp, {secret}." for secret in secrets]
-    added = tuple(("findings", text, ("F3",)) for text in texts)
-    case = make(changed={"S8": "A flat polyp was seen."}, struck=("S6",), added=added)
-    result = written(tmp_path / "out", [case])
+    added = tuple(("findings", f"A possible polyp, {secret}.", ("F3",)) for secret in secrets)
+    result = written(tmp_path / "out", [make(struck=("S13",), added=added)])
     everything = b"\n".join([*tree(tmp_path / "out").values(), *(name.encode() for name in tree(tmp_path / "out"))])
     assert result.manifest.samples == 1
     left = result.manifest.left_out_sentences
-    assert (left["names or numbers that are known"], sum(left.values())) == (7, len(secrets))
+    assert (left["names or numbers that are known"], sum(left.values())) == (7, len(secrets) + 1)  # and the day
     assert [secret for secret in secrets if secret.lower().encode() in everything.lower()] == []
 
 
@@ -73,7 +71,7 @@ def test_one_patient_is_in_one_part(tmp_path: Path, cases: list[SignedCase]) -> 
     for name in ("sft.jsonl", "sft.held.jsonl"):
         for line in lines(tmp_path / "out", name):
             text = json.dumps(line["completion"])
-            number = next(n for n in range(80) if f"from {n} s to {n + 9} s" in text)
+            number = next(n for n in range(80) if f"The procedure took {values.span(600 + n)}." in text)
             parts.setdefault(number // 2, set()).add(name)
     assert len(parts) == 40
     assert all(len(names) == 1 for names in parts.values())
@@ -112,24 +110,6 @@ def test_another_export_is_not_written_over(tmp_path: Path, cases: list[SignedCa
     with pytest.raises(LearnError, match="another export; remove"):
         written(tmp_path / "out", cases)
     assert tree(tmp_path / "out") == before
-
-
-def test_a_site_may_add_words_of_its_own(tmp_path: Path, make: Make) -> None:
-    case = make(changed={"S8": "A polyp with frondlike surface."})
-    first = written(tmp_path / "one", [case])
-    assert (first.manifest.samples, first.unknown) == (0, {"frondlike": 1})
-    (tmp_path / "words.toml").write_text('words = "frondlike"\n')
-    second = written(tmp_path / "other", [case], words=str(tmp_path / "words.toml"))
-    assert (second.manifest.samples, second.unknown) == (1, {})
-    assert first.manifest.words != second.manifest.words
-
-
-@pytest.mark.parametrize("content", ['word = "a"', "words = 1", "words"])
-def test_a_wrong_word_list_is_named(tmp_path: Path, cases: list[SignedCase], content: str) -> None:
-    (tmp_path / "words.toml").write_text(content)
-    with pytest.raises(LearnError, match=r"words\.toml"):
-        written(tmp_path / "out", cases, words=str(tmp_path / "words.toml"))
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_case_that_breaks_leaves_no_folder(tmp_path: Path, cases: list[SignedCase]) -> None:

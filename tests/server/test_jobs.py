@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from server.store.database import Database, open_database
 from server.store.migrate import migrate
 from tests.support import postgresql
 from tests.support.postgresql import PostgreSQL
-from tests.support.workers import Workers, workers
+from tests.support.workers import Workers, ended, workers
 
 
 @pytest.fixture
@@ -51,23 +50,23 @@ def test_killed_at_a_step_another_worker_goes_on_at_that_step(crew: Workers) -> 
     (crew.folder / "go").touch()
     crew.wait_whole(other)
     assert crew.begun()["hangs-1 template"] == 1
-    assert heir.poll() is None
+    assert heir.is_alive()
 
 
 def test_killed_at_random_nothing_is_lost_or_doubled(crew: Workers) -> None:
     dice = random.Random(7)
-    keys = crew.owe(*(f"slow-{number}" for number in range(40)))
+    keys = crew.owe(*(f"slow-{number}" for number in range(60)))
     alive = [crew.start(), crew.start()]
     crew.wait(lambda: crew.begun(), "they begin")
-    for _ in range(4):
+    for _ in range(6):
         time.sleep(dice.uniform(0.05, 0.4))
         victim = alive.pop(dice.randrange(2))
         victim.kill()
-        victim.wait()
+        victim.join()
         alive.append(crew.start())
     crew.wait_whole(keys, 90)
     versions = [version.number for key in keys for version in crew.history(key)]
-    assert versions == [1, 2] * 40
+    assert versions == [1, 2] * 60
 
 
 @on_postgresql
@@ -75,7 +74,7 @@ def test_a_job_that_takes_its_worker_along_is_left_out_and_the_template_stands(c
     keys = crew.owe("kills-1", "plain")
 
     def kept_alive() -> bool:
-        if not crew.children or crew.children[-1].poll() is not None:
+        if not crew.children or not crew.children[-1].is_alive():
             crew.start()
         return all(map(crew.whole, keys))
 
@@ -112,10 +111,10 @@ def test_what_was_taken_and_never_begun_goes_back(crew: Workers, tmp_path: Path)
 def test_told_to_end_it_finishes_what_it_has_in_hand(crew: Workers) -> None:
     child, keys = crew.start(), crew.owe("hangs-1")
     crew.wait_begun("hangs-1 word")
-    child.send_signal(signal.SIGTERM)
+    child.terminate()
     time.sleep(0.2)
     (crew.folder / "go").touch()
-    assert child.wait(20) == 0, crew.log()
+    assert ended(child) == 0, crew.log()
     assert crew.whole(keys[0])
 
 
@@ -123,8 +122,8 @@ def test_told_to_end_it_finishes_what_it_has_in_hand(crew: Workers) -> None:
 def test_told_to_end_it_leaves_behind_what_hangs_and_the_next_one_goes_on(crew: Workers) -> None:
     child, keys = crew.start(), crew.owe("hangs-1")
     crew.wait_begun("hangs-1 word")
-    child.send_signal(signal.SIGTERM)
-    child.wait(20)
+    child.terminate()
+    ended(child)
     assert not crew.whole(keys[0])
     (crew.folder / "go").touch()
     crew.start()
@@ -145,7 +144,7 @@ def test_postgresql_restarted_while_workers_work(tmp_path: Path) -> None:
             crew.wait_begun("hangs-1 word")
             server.stop("immediate")
             server.start()
-            assert [child.wait(30) for child in first] == [1, 1], crew.log()
+            assert [ended(child) for child in first] == [1, 1], crew.log()
             assert "the connection that holds a worker's seat" in crew.log()
             (crew.folder / "go").touch()
             crew.start()

@@ -11,22 +11,23 @@ from server import edits
 from server.learn.case import SignedCase
 from server.learn.export import Options, export
 from server.report import Signature
+from server.words import checklist, template
 from tools import export_example
 
 
 def cases(count: int) -> Iterator[SignedCase]:
-    """Each with a sentence that a person has said in other words."""
+    """Each with a mark that a person has taken out, another number in it, and one picture: tests have little time."""
     record, frames = export_example.example()
-    record = replace(record, landmarks=(), findings=record.findings[-1:])  # one picture: a test has no time for four
+    lists = checklist.load()
     for number in range(count):
-        numbered = replace(record, procedure=f"case-{number}")
-        said = tuple(one for one in export_example.draft().sentences if not set(one.cites) - record.ids())
-        draft = replace(export_example.draft(), procedure=numbered.procedure, sentences=said[-2:])
-        text = f"A flat polyp was seen from {number} s on."
-        signed = edits.change(draft, "S8", text, None, "etest", numbered)
+        times = replace(record.times, duration_s=600.0 + number)
+        numbered = replace(record, procedure=f"case-{number}", times=times, judgements=(), landmarks=())
+        numbered = replace(numbered, findings=record.findings[-1:])
+        draft = template.draft(numbered, "en", lists)
+        mark = next(one.id for one in draft.sentences if one.section == "findings")
+        signed = edits.strike(draft, mark, "a fold", "etest")
         signed = edits.sign(signed, Signature(account="etest", name="Eva Test", at="2026-03-02T10:05:11Z"), 1)
-        patient = replace(export_example.PATIENT, id=f"P{number:05d}")
-        yield SignedCase(numbered, draft, signed, frames, patient)
+        yield SignedCase(numbered, draft, signed, frames, replace(export_example.PATIENT, id=f"P{number:05d}"))
 
 
 def exported(folder: Path, count: int = 12, held: float = 0.2) -> Path:

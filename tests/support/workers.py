@@ -8,15 +8,15 @@ it begins into a file. A record's name says what becomes of its slow part:
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -31,13 +31,17 @@ from tests.support.waiting import wait_for
 DEVICE = "box-1"
 
 
+_fork = multiprocessing.get_context("forkserver")  # a worker begins in no time: its modules are there already
+_fork.set_forkserver_preload(["dbos", "server.cli.work", "server.jobs", "server.keep", "tests.support.workers"])
+Child: TypeAlias = ForkServerProcess
+
+
 class Workers:
     """`config`: of their server. Kills all of its children at its end."""
 
     def __init__(self, folder: Path, config: Config, database: Database) -> None:
         self.folder, self._config, self._database = folder, config, database
-        self.children: list[subprocess.Popen[bytes]] = []
-        (folder / "config.json").write_bytes(msgspec.json.encode(config))
+        self.children: list[Child] = []
 
     def __enter__(self) -> Workers:
         return self
@@ -45,12 +49,12 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         for child in self.children:
             child.kill()
-            child.wait()
+            child.join()
+            child.close()
 
-    def start(self) -> subprocess.Popen[bytes]:
-        with (self.folder / "log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.support.workers", str(self.folder)]
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    def start(self) -> Child:
+        child = _fork.Process(target=_main, args=(self.folder, msgspec.json.encode(self._config)))
+        child.start()
         self.children.append(child)
         return child
 
@@ -101,20 +105,30 @@ def workers(folder: Path, config: Config, database: Database) -> Iterator[Worker
 # --------------------------------------------------------------------------------------------------- the child
 
 
-def _main(folder: Path) -> None:
+def ended(child: Child, within_s: float = 30) -> int:
+    """With what."""
+    child.join(within_s)
+    assert child.exitcode is not None, f"it has not ended within {within_s:g} s"
+    return child.exitcode
+
+
+def _main(folder: Path, encoded: bytes) -> None:
     from server import jobs
     from server.cli import work
     from server.keep import Folder
 
+    told = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for stream in (1, 2):
+        os.dup2(told, stream)
     jobs.LOOK_S, jobs.SWEEP_S, jobs._POLL_S, jobs._AGAIN_MIN_S, work._GONE_WITHIN_S = 0.1, 0.5, 0.1, 0.5, 4.0
     jobs.FINISH_WITHIN_S, jobs._LOST_S = 2, 2.0
-    config = msgspec.json.decode((folder / "config.json").read_bytes(), type=Config)
+    config = msgspec.json.decode(encoded, type=Config)
     database = open_database(config.database, config.folder)
     draft = _workflow(folder)
 
     def due(database: Database) -> Iterator[jobs.Job]:
         with database.read() as connection:
-            keys = reports.undrafted(connection, 100)
+            keys = [one.key for one in reports.undrafted(connection, 100)]
         yield from (jobs.Job(f"draft:{key}", draft, tuple(key)) for key in keys)
 
     work.until_told(lambda stop: jobs.work(config, database, Folder(config.folder / "frames"), (due,), stop))
@@ -140,14 +154,14 @@ def _workflow(folder: Path):  # type: ignore[no-untyped-def]
             reports.append(connection, report, after=after, what=what, author="")
 
     @DBOS.step(name="template")
-    def template(*names: str) -> None:
-        key = Key(*names)  # type: ignore[arg-type]
+    def template(key: Key) -> None:
         tell(key, "template")
         append(key, 0, "drafted")
 
     @DBOS.step(name="word")
-    def word(*names: str) -> None:
-        key = Key(*names)  # type: ignore[arg-type]
+    def word(key: Key, tries: int) -> None:
+        if tries > jobs.TRIES_MOST:
+            return
         times, kind = tell(key, "word"), key.procedure.partition("-")[0]
         if kind == "fails" and times <= int(key.procedure.partition("-")[2]):
             raise ServerError("told to fail")
@@ -159,8 +173,7 @@ def _workflow(folder: Path):  # type: ignore[no-untyped-def]
             time.sleep(0.05)
 
     @DBOS.step(name="keep")
-    def keep(*names: str) -> None:
-        key = Key(*names)  # type: ignore[arg-type]
+    def keep(key: Key) -> None:
         tell(key, "keep")
         append(key, 1, "worded")
 
@@ -168,14 +181,8 @@ def _workflow(folder: Path):  # type: ignore[no-untyped-def]
     def draft(device: str, procedure: str, revision: int) -> None:
         key = Key(device, procedure, revision)
         tries = jobs.begun(jobs.Means.database, f"draft:{key}")
-        template(*key)
-        if tries <= jobs.TRIES_MOST:
-            word(*key)
-        keep(*key)
+        template(key)
+        word(key, tries)
+        keep(key)
 
     return draft
-
-
-if __name__ == "__main__":
-    threading.excepthook = lambda told: sys.stderr.write(f"{told.exc_value!r}\n")
-    _main(Path(sys.argv[1]))

@@ -1,0 +1,19 @@
+"""All of the review page's routes, and what they need of the application."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from server.web import pages, routes_edit, routes_files, routes_list, routes_review, routes_sign
+from server.web.live import Live
+
+router = APIRouter()
+for part in (routes_list, routes_files, routes_edit, routes_sign, routes_review):
+    router.include_router(part.router)
+
+
+def prepare(app: FastAPI) -> None:
+    """`app.state.live.close()` belongs before the server waits for its streams to end."""
+    app.state.live = Live(app.state.database, routes_list.show)
+    app.state.pages = pages.ENVIRONMENT
+    app.state.error_page = pages.error_page

@@ -1,0 +1,213 @@
+"""Signing: whose procedure it is, who says so, and that it is them. An addendum after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
+
+import msgspec
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from server import edits, guard, patients, reports, signin
+from server.clock import now
+from server.config import Config
+from server.errors import RefusedError
+from server.guard import Person
+from server.patient import Patient
+from server.report import Section, Signature
+from server.reports import Key
+from server.web import reading
+from server.web.pages import is_part, part, place, render
+from server.web.reading import Found
+from server.web.routes_edit import LateError, Number, Text, Texts
+from server.web.routes_review import Of, Writer, html
+
+router = APIRouter(prefix="/procedures/{device}/{procedure}/{revision}")
+FIELDS = ("family", "given", "birth_date", "sex", "id", "issuer", "accession", "study")
+Field = Annotated[str, Form(max_length=200)]
+
+
+@router.get("/sign")
+def sign_form(request: Request, of: Of, who: Writer) -> Response:
+    return _form(request, who, reading.read(request, who, of), {}, "")
+
+
+@router.post("/sign")
+def sign(
+    request: Request,
+    of: Of,
+    who: Writer,
+    after: Number,
+    password: Field = "",
+    family: Field = "",
+    given: Field = "",
+    birth_date: Field = "",
+    sex: Field = "unknown",
+    id: Field = "",
+    issuer: Field = "",
+    accession: Field = "",
+    study: Field = "",
+) -> Response:
+    typed = dict(zip(FIELDS, (family, given, birth_date, sex, id, issuer, accession, study), strict=True))
+    typed = {name: text.strip() for name, text in typed.items()}
+    try:
+        signin.require_proof(request, who, password)
+        _sign(request, who, of, after, typed)
+    except RefusedError as exc:
+        if exc.status not in (400, 401, 409):
+            raise
+        return _form(request, who, reading.read(request, who, of), typed, str(exc), exc.status)
+    return _done(request, of)
+
+
+def _sign(request: Request, who: Person, of: Key, after: int, typed: Mapping[str, str]) -> None:
+    config: Config = request.app.state.config
+    with guard.database(request).write() as connection:
+        found = reading.load(connection, of)
+        if found.version is None:
+            raise RefusedError("there is no draft yet", 409)
+        if found.version.number != after:
+            raise LateError
+        patient = _patient(found, typed)
+        signed = edits.sign(found.version.report, _signature(who), config.sign.signatures)
+        if patient != found.patient:
+            patients.join(connection, of.device, of.procedure, patient, who.account)
+        number = reports.append(connection, signed, after=after, what="signed", author=who.account)
+        detail = {"revision": of.revision, "number": number, "state": signed.state}
+        guard.note(connection, who, "report.sign", of.device, of.procedure, detail)
+
+
+def _patient(found: Found, typed: Mapping[str, str]) -> Patient:
+    """Who was joined before stays, unless somebody is typed in."""
+    if found.patient is not None and not any(typed[name] for name in FIELDS if name != "sex"):
+        return found.patient
+    for name, words in (("family", "the family name"), ("id", "the patient's number")):
+        if not typed[name]:
+            raise RefusedError(f"expected {words}: a report is signed for somebody")
+    try:
+        return msgspec.convert(dict(typed), Patient)
+    except msgspec.ValidationError as exc:
+        text, _, at = str(exc).partition(" - at `$.")
+        raise RefusedError(f"{_LABELS.get(at.rstrip('`'), 'patient')}: {text}") from exc
+
+
+_LABELS = {
+    "family": "Family name",
+    "given": "Given name",
+    "birth_date": "Birth date",
+    "sex": "Sex",
+    "id": "Patient number",
+    "issuer": "Given by",
+    "accession": "Accession number",
+    "study": "Study UID",
+}
+
+
+def _signature(who: Person) -> Signature:
+    return Signature(account=who.account, name=who.name, at=now())
+
+
+def _form(
+    request: Request, who: Person, found: Found, typed: Mapping[str, str], said: str, status: int = 200
+) -> Response:
+    shown = reading.shown(request, who, found)
+    if shown.state != "draft":
+        raise RefusedError("there is nothing to sign: no draft yet, or signed already", 409)
+    known = {name: getattr(found.patient, name) for name in FIELDS} if found.patient is not None else {}
+    values: dict[str, Any] = {
+        "view": shown,
+        "person": who,
+        "csrf": who.session.csrf,
+        "typed": {**dict.fromkeys(FIELDS, ""), "sex": "unknown", **known, **typed},
+        "labels": _LABELS,
+        "sexes": ("unknown", "female", "male", "other"),
+        "said": said,
+        "ask_password": not who.session.proven and who.session.local,
+    }
+    if not is_part(request):
+        return render("sign.html", {**values, "values": values}, status=status, request=request)
+    return html(part("_sign.html", "form", values), status)
+
+
+# ------------------------------------------------------------------------------------------------ addendum
+
+
+@router.get("/addendum")
+def addendum_form(request: Request, of: Of, who: Writer) -> Response:
+    return _addendum(request, who, reading.read(request, who, of), "summary", "", (), "")
+
+
+@router.post("/addendum")
+def addendum(
+    request: Request,
+    of: Of,
+    who: Writer,
+    after: Number,
+    section: Text = "summary",
+    text: Text = "",
+    cites: Texts = [],  # noqa: B006
+    password: Field = "",
+) -> Response:
+    try:
+        if section not in get_args(Section):
+            raise RefusedError(f"section {section[:40]!r}: expected one of {', '.join(get_args(Section))}")
+        signin.require_proof(request, who, password)
+        _amend(request, who, of, after, section, text, tuple(cites))  # type: ignore[arg-type]
+    except RefusedError as exc:
+        if exc.status not in (400, 401, 409):
+            raise
+        found = reading.read(request, who, of)
+        return _addendum(request, who, found, section, text, tuple(cites), str(exc), exc.status)
+    return _done(request, of)
+
+
+def _amend(
+    request: Request, who: Person, of: Key, after: int, section: Section, text: str, cites: tuple[str, ...]
+) -> None:
+    with guard.database(request).write() as connection:
+        found = reading.load(connection, of)
+        if found.version is None:
+            raise RefusedError("there is no report yet", 409)
+        if found.version.number != after:
+            raise LateError
+        report = edits.amend(found.version.report, [(section, text, cites)], _signature(who), found.record)
+        number = reports.append(connection, report, after=after, what="amended", author=who.account)
+        guard.note(
+            connection, who, "report.amend", of.device, of.procedure, {"revision": of.revision, "number": number}
+        )
+
+
+def _addendum(
+    request: Request,
+    who: Person,
+    found: Found,
+    section: str,
+    text: str,
+    cites: tuple[str, ...],
+    said: str,
+    status: int = 200,
+) -> Response:
+    shown = reading.shown(request, who, found)
+    if shown.state in ("", "draft"):
+        raise RefusedError("this report is not signed yet: change it instead of adding to it", 409)
+    values: dict[str, Any] = {
+        "view": shown,
+        "person": who,
+        "csrf": who.session.csrf,
+        "section": section,
+        "text": text,
+        "cites": cites,
+        "said": said,
+        "ask_password": not who.session.proven and who.session.local,
+    }
+    if not is_part(request):
+        return render("addendum.html", {**values, "values": values}, status=status, request=request)
+    return html(part("_addendum.html", "form", values), status)
+
+
+def _done(request: Request, of: Key) -> Response:
+    """The whole page again: another state, other things to do."""
+    if is_part(request):
+        return Response(status_code=204, headers={"HX-Redirect": place(of)})
+    return RedirectResponse(place(of), 303)
