@@ -245,7 +245,11 @@ def test_a_report_is_signed_and_amended(server: Desk, key: Key) -> None:
     sent = ada.post(at, after=1, **WHOSE)
     assert (sent.status_code, sent.headers["location"]) == (303, place(key))
     version = server.newest(key)
-    assert (version.what, version.report.state, version.report.signatures[0].name) == ("signed", "final", "Dr. Ada Example")
+    assert (version.what, version.report.state, version.report.signatures[0].name) == (
+        "signed",
+        "final",
+        "Dr. Ada Example",
+    )
     with server.database.read() as connection:
         assert patients.of(connection, *key[:2]) == msgspec.convert(WHOSE, Patient)
     page = server.browser("vera").get(place(key)).text
