@@ -19,3 +19,8 @@ def text(moment: datetime.datetime) -> str:
 def later(seconds: float) -> str:
     """So long from now; earlier when negative."""
     return text(datetime.datetime.now(UTC) + datetime.timedelta(seconds=seconds))
+
+
+def of(seconds: float) -> str:
+    """Since 1970."""
+    return text(datetime.datetime.fromtimestamp(seconds, UTC))
