@@ -13,13 +13,15 @@ import msgspec
 from dbos import DBOS
 from msgspec.structs import replace
 
-from server import jobs, reports
+from server import deliveries, jobs, reports
+from server.config import Config
 from server.errors import RefusedError
 from server.jobs import Job, Means
 from server.report import Report
 from server.reports import MACHINE, Key
 from server.store.database import Database
-from server.words import checklist, template
+from server.words import checklist, lexicon, template, wording
+from server.words.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 100  # looked for at once
@@ -38,6 +40,14 @@ class Due:
         self._after = found[-1] if len(found) == _AT_ONCE else None
         keys = (one.key for one in found)
         yield from (Job(f"draft:{key.device}/{key.procedure}/{key.revision}", draft, tuple(key)) for key in keys)
+
+
+def ready(config: Config) -> None:
+    """Raises EdgeError for what would make every draft fail: a language without words, a key that cannot be read."""
+    lexicon.of(config.language)
+    _lists()
+    if config.draft.url:
+        Endpoint(config.draft)
 
 
 @functools.cache
@@ -69,7 +79,9 @@ def _template(device: str, procedure: str, revision: int) -> bool:
         if record is None:
             return False
         made = template.draft(record, Means.config.language, _lists())
-        reports.append(connection, made, after=0, what="drafted", author=MACHINE)
+        number = reports.append(connection, made, after=0, what="drafted", author=MACHINE)
+        if not Means.config.draft.url:
+            deliveries.owe(connection, Means.config, key, number, made)
         return True
 
 
@@ -78,8 +90,6 @@ def _word(device: str, procedure: str, revision: int, tries: int) -> str:
     """The report as JSON: worded, or the template's with the reason why it had to do; "" it was erased. That it was
     begun too often is for this step to say: what is decided outside of steps is not the same when they are done again.
     """
-    from server.words import wording
-
     key = Key(device, procedure, revision)
     with Means.database.read() as connection:
         found, record = reports.newest(connection, key), reports.record(connection, key)
@@ -87,11 +97,9 @@ def _word(device: str, procedure: str, revision: int, tries: int) -> str:
         return ""
     if tries > jobs.TRIES_MOST:
         log.error("report of %s: its wording was begun %d times without an end; the template stands", key, tries - 1)
-        fallback = replace(found.report.drafted, fallback="it never ended")
-        return msgspec.json.encode(replace(found.report, drafted=fallback)).decode()
-    pictures = {frame.sha256: Means.keep.get(frame.sha256) for frame in record.key_frames()}
-    shown = {sha256: jpeg for sha256, jpeg in pictures.items() if jpeg is not None}
-    worded = wording.word(record, found.report, shown, Means.config.draft)
+        ended = replace(found.report.drafted, fallback="it never ended")
+        return msgspec.json.encode(replace(found.report, drafted=ended)).decode()
+    worded = wording.word(record, found.report, Means.keep.get, Endpoint(Means.config.draft), _lists())
     if worded.drafted.fallback:
         log.warning("report of %s: the template had to do: %s", key, worded.drafted.fallback)
     return msgspec.json.encode(worded).decode()
@@ -105,7 +113,8 @@ def _keep_wording(device: str, procedure: str, revision: int, worded: str) -> st
     key = Key(device, procedure, revision)
     try:
         with Means.database.write() as connection:
-            reports.append(connection, report, after=1, what="worded", author=MACHINE)
+            number = reports.append(connection, report, after=1, what="worded", author=MACHINE)
+            deliveries.owe(connection, Means.config, key, number, report)
     except RefusedError:
         with Means.database.read() as connection:
             kept = any(one.what == "worded" for one in reports.history(connection, key))

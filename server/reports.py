@@ -135,6 +135,12 @@ def newest(connection: Connection, key: Key) -> Version | None:
     return None if row is None else _version(row)
 
 
+def version(connection: Connection, key: Key, number: int) -> Version | None:
+    wanted = _one(select(reports), key, reports).where(reports.c.number == number)
+    row = connection.execute(wanted).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
 def history(connection: Connection, key: Key) -> list[Version]:
     """First one first."""
     wanted = _one(select(reports), key, reports).order_by(reports.c.number)
