@@ -19,7 +19,7 @@ from server.store.database import Database
 from server.web.routes import prepare
 
 log = logging.getLogger(__name__)
-ROUTERS = ("receive", "enrolment_routes", "signin", "oidc_routes", "web.routes")
+ROUTERS = ("receive", "enrolment_routes", "signin", "oidc_routes", "health", "web.routes")
 """Modules of `server` with a `router`."""
 FORM_MOST = 1 << 20  # bytes of what a page sends; what boxes send has limits of its own
 _EVERY = {

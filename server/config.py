@@ -36,6 +36,7 @@ class Http(Struct, frozen=True, kw_only=True):
     certificate: str = ""  # PEM file, with its chain
     key: str = ""  # PEM file
     proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
+    metrics_token_file: str = ""  # who has it may read `/metrics` and why `/health` says no; "": this machine may
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -132,7 +133,8 @@ def _beside(config: Config, folder: Path) -> Config:
         return str(folder / name) if name else ""
 
     replace = msgspec.structs.replace
-    http = replace(config.http, certificate=path(config.http.certificate), key=path(config.http.key))
+    files = {name: path(getattr(config.http, name)) for name in ("certificate", "key", "metrics_token_file")}
+    http = replace(config.http, **files)
     draft = replace(config.draft, key_file=path(config.draft.key_file), ca=path(config.draft.ca))
     oidc = config.oidc
     if oidc is not None:
