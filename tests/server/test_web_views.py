@@ -101,7 +101,9 @@ def test_every_fact_that_can_be_cited_has_its_evidence() -> None:
     assert rows["Announced"] == "yes, while it was in view"
 
 
-@given(st.lists(st.floats(min_value=-1, max_value=2, allow_nan=False), max_size=60), st.floats(min_value=0, max_value=60))
+@given(
+    st.lists(st.floats(min_value=-1, max_value=2, allow_nan=False), max_size=60), st.floats(min_value=0, max_value=60)
+)
 def test_a_chart_stays_within_its_frame(scores: list[float], every_s: float) -> None:
     made = evidence.chart(tuple(scores), every_s, 10.0)
     if not scores or every_s <= 0:
