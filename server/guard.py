@@ -26,9 +26,11 @@ from edge.types import Struct
 from server import audit, enrolment, sessions
 from server.accounts import Role, may
 from server.audit import Detail
+from server.authority import fingerprint
 from server.config import Config
 from server.errors import RefusedError
 from server.limits import Limits
+from server.peer import peer_certificate
 from server.sessions import Session
 from server.store.database import Database
 
@@ -158,6 +160,8 @@ def _refused_role(request: Request, who: Person, role: str) -> None:
 
 def box(request: Request) -> str:
     """The device that asks, by its certificate or its token."""
+    if (device := box_by_certificate(request)) is not None:
+        return device
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     device = enrolment.box_of(database(request), token.strip()) if scheme.lower() == "bearer" else None
     if device is None:
@@ -165,7 +169,20 @@ def box(request: Request) -> str:
     return device
 
 
-box.__endoedge_guard__ = "box"  # type: ignore[attr-defined]
+def box_by_certificate(request: Request) -> str | None:
+    shown = peer_certificate(request.scope)
+    return enrolment.box_of_certificate(database(request), fingerprint(shown)) if shown is not None else None
+
+
+def certified_box(request: Request) -> str:
+    """The device that asks, by its certificate alone."""
+    device = box_by_certificate(request)
+    if device is None:
+        raise RefusedError("expected the certificate of a box that is enrolled", 401)
+    return device
+
+
+box.__endoedge_guard__ = certified_box.__endoedge_guard__ = "box"  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------- audit

@@ -33,7 +33,8 @@ class Folder:
     def put(self, sha256: str, jpeg: bytes) -> None:
         file = self._file(sha256)
         try:
-            if file.exists():
+            if file.exists():  # by somebody else a moment ago, perhaps, who has not got so far yet
+                sync_folder(file.parent)
                 return
             if not file.parent.is_dir():
                 file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -36,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
     if options.parent is not None:
         _die_with(options.parent)
     with opened(options) as means:
-        until_told(lambda stop: jobs.work(*means, (drafting.due, deliver.due), stop))
+        drafting.ready(means.config)
+        until_told(lambda stop: jobs.work(*means, (drafting.Due(), deliver.due), stop))
 
 
 def until_told(work: Callable[[threading.Event], None]) -> NoReturn:

@@ -65,6 +65,19 @@ records = Table(
     Column("received_at", _TIME, nullable=False),
     Index("records_received", "received_at"),
 )
+undrafted = Table(  # records without a report: the workers look here all the time, and it stays small
+    "undrafted",
+    metadata,
+    *_procedure(),
+    Column("revision", Integer, primary_key=True),
+    Column("received_at", _TIME, nullable=False),
+    ForeignKeyConstraint(
+        ["device", "procedure", "revision"],
+        ["records.device", "records.procedure", "records.revision"],
+        ondelete="CASCADE",
+    ),
+    Index("undrafted_received", "received_at", "device", "procedure", "revision"),
+)
 listed = Table(  # what the list shows of a procedure's newest revision, so that it reads no document (server.listing)
     "listed",
     metadata,

@@ -58,7 +58,9 @@ def late(report: Report, form: Open, who: str) -> Open | None:
         said = f"{by} has struck this sentence out meanwhile. What you typed can be added as a new one."
         return Open(kind="add", section=form.section, text=form.text, cites=form.cites, said=said)
     if now.id == form.sentence:
-        return _with(form, said=f"{by} has changed the report meanwhile, but not this sentence. Save again to keep yours.")
+        return _with(
+            form, said=f"{by} has changed the report meanwhile, but not this sentence. Save again to keep yours."
+        )
     said = f"{by} has changed this sentence meanwhile. It now says: “{now.text}” Save again to put yours in its place."
     return Open(kind="edit", sentence=now.id, section=now.section, text=form.text, cites=form.cites, said=said)
 

@@ -142,9 +142,7 @@ class Live:
                         stream.tell(told)
 
 
-def _rows(
-    connection: Connection, known: dict[object, object] | None
-) -> tuple[dict[object, object], list[Entry]]:
+def _rows(connection: Connection, known: dict[object, object] | None) -> tuple[dict[object, object], list[Entry]]:
     """Those that came or changed since the last look, oldest first. The first look finds none."""
     found = listing.touched(connection, ROWS)
     now: dict[object, object] = {entry.key[:2]: entry for entry in found}

@@ -39,12 +39,19 @@ class LateError(RefusedError):
 
 @router.post("")
 def add(
-    request: Request, of: Of, who: Writer, after: Number, section: Text, text: Text = "", cites: Texts = []  # noqa: B006
+    request: Request,
+    of: Of,
+    who: Writer,
+    after: Number,
+    section: Text,
+    text: Text = "",
+    cites: Texts = [],  # noqa: B006
 ) -> Response:
-    form = Open(kind="add", section=section, text=text, cites=tuple(cites))
+    known = section if section in get_args(Section) else "summary"
+    form = Open(kind="add", section=known, text=text, cites=tuple(cites))
 
     def edit(report: Report, record: Record) -> Report:
-        if section not in get_args(Section):
+        if section != known:
             raise RefusedError(f"section {section[:40]!r}: expected one of {', '.join(get_args(Section))}")
         return edits.add(report, section, text, cites, who.name, record)  # type: ignore[arg-type]
 
@@ -53,7 +60,13 @@ def add(
 
 @router.post("/{sentence}")
 def change(
-    request: Request, of: Of, who: Writer, sentence: str, after: Number, text: Text = "", cites: Texts = []  # noqa: B006
+    request: Request,
+    of: Of,
+    who: Writer,
+    sentence: str,
+    after: Number,
+    text: Text = "",
+    cites: Texts = [],  # noqa: B006
 ) -> Response:
     form = Open(kind="edit", sentence=sentence, text=text, cites=tuple(cites))
     return _answer(
@@ -79,21 +92,21 @@ def strike(request: Request, of: Of, who: Writer, sentence: str, after: Number, 
 @router.post("/{sentence}/restore")
 def restore(request: Request, of: Of, who: Writer, sentence: str, after: Number) -> Response:
     form = Open(kind="strike", sentence=sentence)
-    return _answer(
-        request, who, of, after, form, lambda report, _: edits.restore(report, sentence), "report.restore"
-    )
+    return _answer(request, who, of, after, form, lambda report, _: edits.restore(report, sentence), "report.restore")
 
 
-def _answer(
-    request: Request, who: Person, of: Key, after: int, form: Open, edit: Edit, note: str
-) -> Response:
+def _answer(request: Request, who: Person, of: Key, after: int, form: Open, edit: Edit, note: str) -> Response:
     try:
         before, found = changed(request, who, of, after, "edited", edit, note, form.sentence)
     except LateError:
         found = reading.read(request, who, of)
         assert found.version is not None
         again = late(found.version.report, _in_section(form, found.version.report), found.version.author)
-        said = "" if again is not None else f"Not done: {found.version.author or 'the server'} changed the report meanwhile."
+        said = (
+            ""
+            if again is not None
+            else f"Not done: {found.version.author or 'the server'} changed the report meanwhile."
+        )
         return refreshed(request, who, found, again, said, 409)
     except RefusedError as exc:
         if exc.status not in (400, 409):
@@ -121,7 +134,9 @@ def _parts(request: Request, who: Person, found: Found, sentences: list[str]) ->
     shown = reading.shown(request, who, found)
     csrf = who.session.csrf
     said = [one for one in map(shown.said, sentences) if one is not None]
-    texts = [part("_report.html", "sentence", one, shown, csrf, number == len(said)) for number, one in enumerate(said, 1)]
+    texts = [
+        part("_report.html", "sentence", one, shown, csrf, number == len(said)) for number, one in enumerate(said, 1)
+    ]
     touched = {cite for one in said for cite in one.cites}
     texts += [part("_facts.html", "cited", fact, True) for fact in shown.facts if fact.id in touched]
     texts.append(part("_report.html", "standing", shown, csrf, True))
@@ -144,6 +159,8 @@ def changed(
             return before, found
         number = reports.append(connection, report, after=after, what=what, author=who.account)
         detail: dict[str, str | int] = {"revision": of.revision, "number": number}
-        guard.note(connection, who, note, of.device, of.procedure, {**detail, **({"sentence": sentence} if sentence else {})})
+        guard.note(
+            connection, who, note, of.device, of.procedure, {**detail, **({"sentence": sentence} if sentence else {})}
+        )
     version = replace(found.version, number=number, what=what, author=who.account, report=report)
     return before, found._replace(version=version)

@@ -118,5 +118,3 @@ def _gone(database: Database, token: str) -> bool:
 def _event(name: str, data: str) -> str:
     lines = "".join(f"data: {line}\n" for line in data.splitlines() or [""])
     return f"event: {name}\n{lines}\n"
-
-

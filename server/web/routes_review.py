@@ -99,9 +99,7 @@ def page(
     return render("review.html", values, status=status, request=request)
 
 
-def refreshed(
-    request: Request, who: Person, found: Found, form: Open | None, said: str, status: int
-) -> Response:
+def refreshed(request: Request, who: Person, found: Found, form: Open | None, said: str, status: int) -> Response:
     """The report as it is now, with a form that is open again: after somebody else was faster."""
     if not is_part(request):
         return page(request, who, found, form, said, status)

@@ -113,6 +113,8 @@ def _form(
     request: Request, who: Person, found: Found, typed: Mapping[str, str], said: str, status: int = 200
 ) -> Response:
     shown = reading.shown(request, who, found)
+    if shown.state != "draft":
+        raise RefusedError("there is nothing to sign: no draft yet, or signed already", 409)
     known = {name: getattr(found.patient, name) for name in FIELDS} if found.patient is not None else {}
     values: dict[str, Any] = {
         "view": shown,
@@ -188,8 +190,11 @@ def _addendum(
     said: str,
     status: int = 200,
 ) -> Response:
+    shown = reading.shown(request, who, found)
+    if shown.state in ("", "draft"):
+        raise RefusedError("this report is not signed yet: change it instead of adding to it", 409)
     values: dict[str, Any] = {
-        "view": reading.shown(request, who, found),
+        "view": shown,
         "person": who,
         "csrf": who.session.csrf,
         "section": section,
@@ -208,4 +213,3 @@ def _done(request: Request, of: Key) -> Response:
     if is_part(request):
         return Response(status_code=204, headers={"HX-Redirect": place(of)})
     return RedirectResponse(place(of), 303)
-

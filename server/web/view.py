@@ -10,7 +10,7 @@ from edge.types import Struct
 from server.edits import EDITED
 from server.export.words import LANGUAGES
 from server.patient import Patient
-from server.report import Report, Section, Sentence
+from server.report import Report, Section, Sentence, Signature
 from server.reports import Key, Version
 from server.web.evidence import Fact, facts
 from server.web.pages import place, when
@@ -77,7 +77,8 @@ class View(Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     banners: tuple[Banner, ...]
     counts: Counts
-    needed: int  # signatures
+    signatures: tuple[Signature, ...]
+    needed: int  # of them
     signed: bool  # by who looks at it, too
     may_change: bool
     words: dict[str, str]
@@ -123,6 +124,7 @@ def view(
         parts=_parts(report, words, may_change),
         banners=tuple(_banners(record, report, key, revisions, len(set(missing)))),
         counts=counts(report),
+        signatures=signatures,
         needed=needed,
         signed=any(one.account == account for one in signatures),
         may_change=may_change,

@@ -16,7 +16,7 @@ from server.words import values
 from server.words.checklist import Checklist
 
 INSERTION, WITHDRAWAL = "topic:insertion", "topic:withdrawal"
-PHASES = frozenset((INSERTION, WITHDRAWAL))
+PHASES = frozenset(("phase:insertion", "phase:withdrawal"))
 NONE: frozenset[str] = frozenset()
 Measure = Literal["time", "share", "score", "count", "date"]
 
@@ -175,7 +175,7 @@ def _counts(record: Record) -> Iterator[Value]:
         yield _count(f"count.{label}", all_of_it, said, f"finding:{label}")
         for phase in ("insertion", "withdrawal"):
             if of_phase := [finding for finding in all_of_it if finding.phase == phase]:
-                yield _count(f"count.{label}.{phase}", of_phase, said | {f"topic:{phase}"}, f"finding:{label}")
+                yield _count(f"count.{label}.{phase}", of_phase, said | {f"phase:{phase}"}, f"finding:{label}")
     if record.interruptions:
         facts = frozenset(one.id for one in record.interruptions)
         number, said = len(record.interruptions), frozenset(("topic:interruption",))

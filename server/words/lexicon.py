@@ -24,7 +24,7 @@ Form = Annotated[str, Meta(min_length=1, max_length=120)]
 Forms = Annotated[tuple[Form, ...], Meta(min_length=1)]
 Kind = Literal[
     "topic", "pipeline", "landmark", "finding", "findings", "judgement", "verdict", "view", "signal", "statement",
-    "near", "role", "group", "marker", "item",
+    "near", "phase", "role", "group", "marker", "item",
 ]  # fmt: skip
 
 
@@ -61,13 +61,17 @@ class Lexicon(Struct, frozen=True, kw_only=True):
 
     def flag(self, word: str) -> str:
         """Which thing that may never be said this word says; "" none of them."""
-        return next((what for what, stems in self.flags.items() if any(begins(word, stem) for stem in stems)), "")
+        return next((what for what, stems in self.flags.items() if _any_of(stems).fullmatch(word)), "")
 
 
 def begins(word: str, stem: str) -> bool:
     """A stem ends with `*`; others are whole words. `*stem*` is found within a compound, too."""
-    pattern = re.escape(stem).replace(r"\*", ".*")
-    return re.fullmatch(pattern, word) is not None
+    return _any_of((stem,)).fullmatch(word) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _any_of(stems: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(stem).replace(r"\*", ".*") for stem in stems))
 
 
 @functools.cache

@@ -153,7 +153,7 @@ class _Specimen:
     def _judgements(self) -> tuple[Judgement, ...]:
         if self._chance.random() < 0.3:
             return ()
-        share, views = round(self._chance.random(), 4), self._chance.randrange(0, 9000)
+        share, views = self._chance.choice((0.0, 0.0751, 0.3, 0.6789, 0.93, 1.0)), self._chance.randrange(0, 9000)
         label = self._chance.choice(("adequate", "inadequate", ""))
         shares = {"adequate": share, "inadequate": round(1 - share, 4)} if views else {}
         kind = self._label("preparation", "preparation", "cleanliness")

@@ -179,7 +179,7 @@ def _findings(record: Record, words: Lexicon) -> Iterator[Context]:
         yield {
             "id": one.id,
             "label": _term(words, "finding", one.label, "finding"),
-            "phase": words.form("topic", one.phase) if one.phase else "",
+            "phase": words.form("phase", one.phase) if one.phase else "",
             "first": _span(one.first_seen_s),
             "last": _span(one.last_seen_s),
             "best": _span(one.best_seen_s),

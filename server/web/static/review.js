@@ -105,12 +105,12 @@
     }
   });
   body.addEventListener("htmx:afterRequest", (event) => {
-    const { elt, requestConfig, successful } = event.detail;
+    const { requestConfig, successful } = event.detail, elt = requestConfig.elt; // which may be swapped out by now
     if (successful && requestConfig.verb === "post") {
       forget(elt.closest("form"));
       if (elt.matches(".ask")) elt.reset();
     }
-    if (successful && elt.matches?.(".cancel")) forget(elt.closest("form"));
+    if (successful && elt.matches(".cancel")) forget(elt.closest("form"));
   });
   // Our own change gave the report a new number: forms that are still open were made for the one before.
   let number = $("#standing")?.dataset.number;
