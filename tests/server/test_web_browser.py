@@ -149,7 +149,18 @@ def test_a_report_is_edited_signed_and_amended(server: Desk) -> None:
     for words in ("Histology: tubular adenoma.", "a fold", "replaced", "Signed", "Drafted by the template"):
         assert words in told
     version = server.newest(key)
-    assert [one.id for one in version.report.standing()] == ["S1", "S2", "S3", "S4", "S10", "S7", "S8", "S9", "S11", "S12"]
+    assert [one.id for one in version.report.standing()] == [
+        "S1",
+        "S2",
+        "S3",
+        "S4",
+        "S10",
+        "S7",
+        "S8",
+        "S9",
+        "S11",
+        "S12",
+    ]
 
 
 def test_all_of_it_is_done_by_keys(server: Desk) -> None:
@@ -331,7 +342,14 @@ def test_pages_are_accessible(server: Desk, theme: str) -> None:
     struck = [replace(one, struck="a size") if one.id == "S8" else one for one in worded]
     key = server.procedure(record, replace(draft, sentences=tuple(struck)))
     page = server.person("ada", color_scheme=theme)
-    for path in ("/", place(key), place(key, "sentences/S5/edit"), place(key, "history"), place(key, "sign"), "/account"):
+    for path in (
+        "/",
+        place(key),
+        place(key, "sentences/S5/edit"),
+        place(key, "history"),
+        place(key, "sign"),
+        "/account",
+    ):
         page.goto(path)
         assert _axe(page) == [], path
     page.goto(place(key))
@@ -352,7 +370,11 @@ def _axe(page: Any) -> list[str]:
     page.evaluate(AXE.read_text())
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     found = page.evaluate("tags => axe.run(document, {runOnly: tags})", tags)
-    return [f"{one['id']}: {node['html'][:160]} {node['failureSummary']}" for one in found["violations"] for node in one["nodes"]]
+    return [
+        f"{one['id']}: {node['html'][:160]} {node['failureSummary']}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 568), (768, 1024), (1920, 1080), (3840, 2160)])
@@ -406,7 +428,9 @@ def test_a_foreign_script_does_not_run(server: Desk) -> None:
         "document.body.insertAdjacentHTML('beforeend', '<button id=evil onclick=\"document.title=1\">x</button>')"
     )
     page.evaluate("document.getElementById('evil').click()")
-    page.evaluate("{const s = document.createElement('script'); s.textContent = 'document.title=1'; document.body.append(s)}")
+    page.evaluate(
+        "{const s = document.createElement('script'); s.textContent = 'document.title=1'; document.body.append(s)}"
+    )
     assert page.title() != "1"
     assert len(server.wrong) == 2
     assert all("Content Security Policy" in told for told in server.wrong)
@@ -429,4 +453,6 @@ def test_the_page_prints(server: Desk, tmp_path: Path) -> None:
 
 def test_motion_is_left_out_where_somebody_asks(server: Desk) -> None:
     page = server.person("ada", place(server.procedure()), reduced_motion="reduce")
-    assert re.fullmatch(r"(all|none)?( ?0s.*)?", page.evaluate("getComputedStyle(document.querySelector('#F1')).transition"))
+    assert re.fullmatch(
+        r"(all|none)?( ?0s.*)?", page.evaluate("getComputedStyle(document.querySelector('#F1')).transition")
+    )
