@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pictures of the review page for the documents: the real server, the software colon's procedure, Debian's Chromium.
 
-    python -m tools.review_screenshots [docs/images]
+python -m tools.review_screenshots [docs/images]
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def _signed(service: ReportService, key: Key, number: int) -> None:
     from server.clock import now
     from server.report import Signature
 
-    family, given = ("Muster Beispiel Sample Demo Ejemplo".split()[number % 5], "Alex Kim Robin Sam Toni".split()[number % 5])
+    family, given = (
+        ["Muster", "Beispiel", "Sample", "Demo", "Ejemplo"][number % 5],
+        ["Alex", "Kim", "Robin", "Sam", "Toni"][number % 5],
+    )
     patient = replace(export_example.PATIENT, family=family, given=given, id=f"{4000 + number * 37:07d}")
     with service.database.write() as connection:
         version = reports.newest(connection, key)
