@@ -38,9 +38,10 @@ def missing() -> str:
 
 
 class PostgreSQL:
-    """Started once for many tests; each takes a database of its own. `fsync` is off: a test's machine may lose it."""
+    """Started once for many tests; each takes a database of its own. `durable`: with fsync, which tests do without."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self._folder = Path(tempfile.mkdtemp(prefix="endoedge-pg-"))  # pytest closes its own folders to other users
         self.port = free_port()
         self._numbers = itertools.count(1)
@@ -52,7 +53,9 @@ class PostgreSQL:
         if os.geteuid() == 0:
             shutil.chown(self._folder, _USER)
         self._run("initdb", "-A", "trust", "-U", _USER, "-D", str(self._data), "--no-sync", "-E", "UTF8", "--locale=C")
-        settings = f"-k {self._folder} -h 127.0.0.1 -p {self.port} -F -c max_connections=200"
+        settings = (
+            f"-k {self._folder} -h 127.0.0.1 -p {self.port}{'' if self._durable else ' -F'} -c max_connections=200"
+        )
         self._start = ("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._folder / "log"), "-o", settings, "start")
         self.start()
         return self
