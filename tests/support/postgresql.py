@@ -82,7 +82,7 @@ class PostgreSQL:
         return self._folder / "data"
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_user = {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
+        as_root = os.geteuid() == 0
         subprocess.run(
             [str(self._programs / program), *arguments],
             check=True,
@@ -91,5 +91,7 @@ class PostgreSQL:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=90,
-            **as_user,  # type: ignore[arg-type]
+            user=_USER if as_root else None,
+            group=_USER if as_root else None,
+            extra_groups=[] if as_root else None,
         )
