@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pictures of the review page for the documents: the real server, the software colon's procedure, Debian's Chromium.
 
-    python -m tools.review_screenshots [docs/images]
+python -m tools.review_screenshots [docs/images]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.support.report_service import ReportService
 from tools import export_example
 
 CHROMIUM = "/usr/bin/chromium"
+NAMES = (("Muster", "Alex"), ("Beispiel", "Kim"), ("Sample", "Robin"), ("Demo", "Sam"), ("Ejemplo", "Toni"))
 WIDE, PHONE, TOWER = (1440, 900), (360, 720), (1920, 1080)
 
 
@@ -77,7 +78,7 @@ def _signed(service: ReportService, key: Key, number: int) -> None:
     from server.clock import now
     from server.report import Signature
 
-    family, given = ("Muster Beispiel Sample Demo Ejemplo".split()[number % 5], "Alex Kim Robin Sam Toni".split()[number % 5])
+    family, given = NAMES[number % len(NAMES)]
     patient = replace(export_example.PATIENT, family=family, given=given, id=f"{4000 + number * 37:07d}")
     with service.database.write() as connection:
         version = reports.newest(connection, key)
