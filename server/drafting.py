@@ -13,9 +13,9 @@ import msgspec
 from dbos import DBOS
 from msgspec.structs import replace
 
-from server import jobs, reports
+from server import deliveries, jobs, reports
 from server.config import Config
-from server.errors import RefusedError, ServerError
+from server.errors import RefusedError
 from server.jobs import Job, Means
 from server.report import Report
 from server.reports import MACHINE, Key
@@ -27,11 +27,19 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 100  # looked for at once
 
 
-def due(database: Database) -> Iterator[Job]:
-    """Records without a report, oldest first."""
-    with database.read() as connection:
-        keys = reports.undrafted(connection, _AT_ONCE)
-    yield from (Job(f"draft:{key.device}/{key.procedure}/{key.revision}", draft, tuple(key)) for key in keys)
+class Due:
+    """Records without a report: oldest first, a page at a look, round and round. One that cannot be drafted hides none
+    that came after it."""
+
+    def __init__(self) -> None:
+        self._after: reports.Waiting | None = None
+
+    def __call__(self, database: Database) -> Iterator[Job]:
+        with database.read() as connection:
+            found = reports.undrafted(connection, _AT_ONCE, self._after)
+        self._after = found[-1] if len(found) == _AT_ONCE else None
+        keys = (one.key for one in found)
+        yield from (Job(f"draft:{key.device}/{key.procedure}/{key.revision}", draft, tuple(key)) for key in keys)
 
 
 def ready(config: Config) -> None:
@@ -52,7 +60,7 @@ def draft(device: str, procedure: str, revision: int) -> str:
     """What came of it, for the log of jobs."""
     tries = jobs.begun(Means.database, f"draft:{device}/{procedure}/{revision}")
     if not _template(device, procedure, revision):
-        return "it is somebody's already"
+        return "it is somebody's already, or was erased"
     if not Means.config.draft.url:
         return "template"
     worded = _word(device, procedure, revision, tries)
@@ -61,7 +69,7 @@ def draft(device: str, procedure: str, revision: int) -> str:
 
 @DBOS.step(name="template")
 def _template(device: str, procedure: str, revision: int) -> bool:
-    """False: a person has changed it already."""
+    """False: a person has changed it already, or the procedure was erased."""
     key = Key(device, procedure, revision)
     with Means.database.write() as connection:
         found = reports.newest(connection, key)
@@ -69,21 +77,24 @@ def _template(device: str, procedure: str, revision: int) -> bool:
             return found.what == "drafted"
         record = reports.record(connection, key)
         if record is None:
-            raise ServerError(f"record of {key}: it is not there any more")
+            return False
         made = template.draft(record, Means.config.language, _lists())
-        reports.append(connection, made, after=0, what="drafted", author=MACHINE)
+        number = reports.append(connection, made, after=0, what="drafted", author=MACHINE)
+        if not Means.config.draft.url:
+            deliveries.owe(connection, Means.config, key, number, made)
         return True
 
 
 @DBOS.step(name="word")
 def _word(device: str, procedure: str, revision: int, tries: int) -> str:
-    """The report as JSON: worded, or the template's with the reason why it had to do. That it was begun too often is
-    for this step to say: what decides about steps from outside them is not the same when they are done again."""
+    """The report as JSON: worded, or the template's with the reason why it had to do; "" it was erased. That it was
+    begun too often is for this step to say: what is decided outside of steps is not the same when they are done again.
+    """
     key = Key(device, procedure, revision)
     with Means.database.read() as connection:
         found, record = reports.newest(connection, key), reports.record(connection, key)
     if found is None or record is None:
-        raise ServerError(f"report of {key}: it is not there any more")
+        return ""
     if tries > jobs.TRIES_MOST:
         log.error("report of %s: its wording was begun %d times without an end; the template stands", key, tries - 1)
         ended = replace(found.report.drafted, fallback="it never ended")
@@ -96,11 +107,14 @@ def _word(device: str, procedure: str, revision: int, tries: int) -> str:
 
 @DBOS.step(name="keep wording")
 def _keep_wording(device: str, procedure: str, revision: int, worded: str) -> str:
+    if not worded:
+        return "it was erased"
     report = msgspec.json.decode(worded, type=Report)
     key = Key(device, procedure, revision)
     try:
         with Means.database.write() as connection:
-            reports.append(connection, report, after=1, what="worded", author=MACHINE)
+            number = reports.append(connection, report, after=1, what="worded", author=MACHINE)
+            deliveries.owe(connection, Means.config, key, number, report)
     except RefusedError:
         with Means.database.read() as connection:
             kept = any(one.what == "worded" for one in reports.history(connection, key))

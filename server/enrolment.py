@@ -39,8 +39,7 @@ class Box(Struct, frozen=True, kw_only=True):
 
 def make_code(database: Database, device: str, made_by: str, hours: float = 24.0, *, address: str = "") -> str:
     """Good once. Raises RefusedError."""
-    if not _DEVICE.fullmatch(device):
-        raise RefusedError(f"device {device[:80]!r}: expected a name of A-Z, a-z, 0-9 and . _ -, at most 64")
+    check_device(device)
     if not 0 < hours <= HOURS_MOST:
         raise RefusedError(f"{hours:g} hours: expected more than 0, at most {HOURS_MOST}")
     code = "".join(secrets.choice(ALPHABET) for _ in range(LETTERS))
@@ -55,6 +54,12 @@ def make_code(database: Database, device: str, made_by: str, hours: float = 24.0
         connection.execute(codes.insert(), row)
         audit.record(connection, made_by, "box.code", address=address, device=device, detail={"hours": hours})
     return "-".join(code[at : at + 4] for at in range(0, LETTERS, 4))
+
+
+def check_device(device: str) -> None:
+    """Raises RefusedError."""
+    if not _DEVICE.fullmatch(device):
+        raise RefusedError(f"device {device[:80]!r}: expected a name of A-Z, a-z, 0-9 and . _ -, at most 64")
 
 
 def enrol(database: Database, device: str, code: str, *, certificate: str = "", address: str = "") -> str:

@@ -37,7 +37,12 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.5  # between two looks for what is to be done
 SWEEP_S = 5.0  # ... for jobs that nobody carries on
 FINISH_WITHIN_S = 20  # what is in hand, when a worker is told to end
-QUEUES = {"drafts": 4, "deliveries": 4}  # a worker's jobs at once: a PACS that is away holds up no draft
+QUEUES = {
+    "drafts": 4,
+    "pacs": 2,
+    "stow": 2,
+    "fhir": 2,
+}  # a worker's jobs at once: a PACS that is away holds up no draft
 TRIES_MOST = 5  # a part that can be done without is left out when its job was begun so often without an end
 RECOVERIES_MOST = 10  # a job that took so many workers along is given up
 _FORM = "1"  # of the workflows' steps; what another form began is begun anew by this one

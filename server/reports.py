@@ -8,7 +8,7 @@ import hashlib
 from typing import Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, and_, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edge.procedure import Record
@@ -18,6 +18,7 @@ from server.clock import now
 from server.errors import RefusedError
 from server.report import Report
 from server.store.tables import frames, records, reports
+from server.store.tables import undrafted as waiting
 
 What = Literal["drafted", "worded", "edited", "signed", "amended", "corrected"]
 MACHINE = ""  # its author
@@ -32,6 +33,13 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.device} {self.procedure} revision {self.revision}"
+
+
+class Waiting(NamedTuple):
+    """A record without a report."""
+
+    received_at: str
+    key: Key
 
 
 class Version(Struct, frozen=True, kw_only=True):
@@ -66,6 +74,7 @@ def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(records)
     if connection.execute(insert.values(row).on_conflict_do_nothing().returning(records.c.device)).first():
         listed.keep(connection, record, at)
+        connection.execute(waiting.insert().values(**key_of(record)._asdict(), received_at=at))
         return True
     found = connection.execute(_one(select(records.c.digest), key_of(record))).scalar_one()
     if found != digest:
@@ -84,12 +93,13 @@ def revisions(connection: Connection, device: str, procedure: str) -> list[int]:
     return list(connection.execute(select(records.c.revision).where(wanted).order_by(records.c.revision)).scalars())
 
 
-def undrafted(connection: Connection, most: int) -> list[Key]:
-    """Records without any report, oldest first: what is still to be done is read from what is there."""
-    joined = records.outerjoin(reports, and_(*(records.c[name] == reports.c[name] for name in Key._fields)))
-    wanted = select(records.c.device, records.c.procedure, records.c.revision).select_from(joined)
-    wanted = wanted.where(reports.c.number.is_(None)).order_by(records.c.received_at).limit(most)
-    return [Key(*row) for row in connection.execute(wanted)]
+def undrafted(connection: Connection, most: int, after: Waiting | None = None) -> list[Waiting]:
+    """Records without any report, oldest first, from the one after `after` on."""
+    order = (waiting.c.received_at, waiting.c.device, waiting.c.procedure, waiting.c.revision)
+    wanted = select(*order).order_by(*order).limit(most)
+    if after is not None:
+        wanted = wanted.where(tuple_(*order) > tuple_(after.received_at, *after.key))
+    return [Waiting(row.received_at, Key(*row[1:])) for row in connection.execute(wanted)]
 
 
 def missing_frames(connection: Connection, record: Record) -> list[str]:
@@ -125,6 +135,12 @@ def newest(connection: Connection, key: Key) -> Version | None:
     return None if row is None else _version(row)
 
 
+def version(connection: Connection, key: Key, number: int) -> Version | None:
+    wanted = _one(select(reports), key, reports).where(reports.c.number == number)
+    row = connection.execute(wanted).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
 def history(connection: Connection, key: Key) -> list[Version]:
     """First one first."""
     wanted = _one(select(reports), key, reports).order_by(reports.c.number)
@@ -150,6 +166,8 @@ def append(connection: Connection, report: Report, *, after: int, what: What, au
     once = insert.values(row).on_conflict_do_nothing().returning(reports.c.number)
     if number != after or not connection.execute(once).first():
         raise RefusedError(f"report of {key}: it was changed meanwhile; look at it again", 409)
+    if after == 0:
+        connection.execute(waiting.delete().where(*(waiting.c[name] == value for name, value in key._asdict().items())))
     listed.touch(connection, *key, report.state, after + 1, at)
     return after + 1
 

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from edge.errors import ConfigError
 from server.config import Http
 from server.errors import ServerError
+from server.peer import Protocol
 
 log = logging.getLogger(__name__)
 STOP_WITHIN_S = 10
@@ -58,15 +59,18 @@ def base_url(http: Http, listener: socket.socket) -> str:
     return f"{'https' if http.certificate else 'http'}://{host}:{listener.getsockname()[1]}"
 
 
-def server(app: FastAPI, http: Http) -> uvicorn.Server:
-    """Raises ConfigError for a certificate that cannot be used."""
+def server(app: FastAPI, http: Http, boxes: Path | None = None) -> uvicorn.Server:
+    """`boxes`: who signs their certificates; whoever shows one has to show one of those. Raises ConfigError for a
+    certificate that cannot be used."""
     tls: dict[str, object] = {}
     if http.certificate or http.key:
         _proven(http)
         tls = {"ssl_certfile": http.certificate, "ssl_keyfile": http.key}
+        if boxes is not None:
+            tls |= {"ssl_ca_certs": str(boxes), "ssl_cert_reqs": ssl.CERT_OPTIONAL}
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

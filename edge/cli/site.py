@@ -102,8 +102,10 @@ def resolve_paths(uplink: UplinkConfig, base: Path) -> UplinkConfig:
         tls = msgspec.structs.replace(tls, ca=absolute(tls.ca), cert=absolute(tls.cert), key=absolute(tls.key))
     reports = uplink.reports
     if reports is not None:
-        token = absolute(reports.token_file)
-        reports = msgspec.structs.replace(reports, token_file=token, ca=absolute(reports.ca))
+        files = {
+            name: absolute(getattr(reports, name)) for name in ("token_file", "certificate_file", "key_file", "ca")
+        }
+        reports = msgspec.structs.replace(reports, **files)
     return msgspec.structs.replace(uplink, tls=tls, password_file=absolute(uplink.password_file), reports=reports)
 
 

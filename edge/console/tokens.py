@@ -1,4 +1,4 @@
-"""Service tokens: a signed answer to one challenge of one device. The only file here that imports `cryptography`.
+"""Service tokens: a signed answer to one challenge of one device. The console's only file that imports `cryptography`.
 
     EET1.<base64url of the claims, JSON>.<base64url of their Ed25519 signature>
 

@@ -40,6 +40,8 @@ class ReportsConfig(Struct, frozen=True, kw_only=True):
 
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://[A-Za-z0-9_.:\[\]-]{1,253}(/[A-Za-z0-9_./-]*)?$")]
     token_file: str = "credentials/report-token"  # `endoedge enrol` writes it
+    certificate_file: str = ""  # PEM: who this box is, in place of a token; `endoedge enrol --certificate` writes it
+    key_file: str = ""  # PEM; "": its key is in the same file
     ca: str = ""  # PEM file; "": those whom this machine trusts
     rate_kib_s: Annotated[int, msgspec.Meta(ge=16, le=1_048_576)] = 4096  # at most; a tenth while messages wait
     timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 30.0  # so long a server may be silent

@@ -13,6 +13,18 @@ from edge.uplink.config import ReportsConfig, Tls, UplinkConfig
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+class _Named(NamedTuple):
+    """Keys of the configuration."""
+
+    table: str
+    cert: str
+    key: str
+
+
+_BROKER = _Named("uplink.tls", "cert", "key")
+_REPORTS = _Named("uplink.reports", "certificate_file", "key_file")
+
+
 class _Socket(ssl.SSLSocket):
     """Closes itself when the handshake fails: paho drops it unclosed, once per attempt."""
 
@@ -77,6 +89,26 @@ def report_server(config: ReportsConfig) -> ssl.SSLContext | None:
     return context
 
 
+def report_access(config: ReportsConfig) -> tuple[ssl.SSLContext | None, str]:
+    """Whom we trust, and our token; or, where we have one, our certificate in it and "". Read anew each time: somebody
+    may have mended it. Raises UplinkError."""
+    trusts = report_server(config)
+    if not config.certificate_file:
+        if config.key_file:
+            raise UplinkError("uplink.reports.key_file needs certificate_file beside it")
+        return trusts, report_token(config)
+    if trusts is None:
+        raise UplinkError(f"uplink.reports.certificate_file needs https, and url is {config.url}")
+    try:
+        for key, name in (("certificate_file", config.certificate_file), ("key_file", config.key_file)):
+            if name:
+                _check_readable(f"uplink.reports.{key}", name)
+        _load_identity(trusts, config.certificate_file, config.key_file, _REPORTS)
+    except UplinkError as exc:
+        raise UplinkError(f"{exc}; `endoedge enrol --certificate` gets one from the server") from exc
+    return trusts, ""
+
+
 def report_token(config: ReportsConfig) -> str:
     """Raises UplinkError: there is none yet."""
     try:
@@ -112,7 +144,7 @@ def _context(tls: Tls) -> ssl.SSLContext:
     except ssl.SSLError as exc:
         raise UplinkError(f"uplink.tls.ca {tls.ca}: holds no PEM certificate ({exc.reason})") from exc
     if tls.cert:
-        _load_identity(context, tls)
+        _load_identity(context, tls.cert, tls.key, _BROKER)
     return context
 
 
@@ -123,13 +155,17 @@ def _check_readable(key: str, name: str) -> None:
         raise UplinkError(f"{key} {name!r}: cannot be read: {exc.strerror}") from exc
 
 
-def _load_identity(context: ssl.SSLContext, tls: Tls) -> None:
+def _load_identity(context: ssl.SSLContext, cert: str, key: str, named: _Named) -> None:
+    """`key`: "" where it is in `cert`, too."""
     try:
         # An encrypted key would make OpenSSL ask on a terminal that nobody sits at.
-        context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
+        context.load_cert_chain(cert, key or None, password=lambda: "")
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
-            raise UplinkError(f"uplink.tls.key {tls.key}: is not the key of cert {tls.cert}") from exc
+            raise UplinkError(
+                f"{named.table}.{named.key} {key or cert}: is not the key of {named.cert} {cert}"
+            ) from exc
+        beside = f", {named.key} {key}" if key else ""
         raise UplinkError(
-            f"uplink.tls.cert {tls.cert}, key {tls.key}: not a PEM certificate with an unencrypted PEM key ({exc})"
+            f"{named.table}.{named.cert} {cert}{beside}: not a PEM certificate with an unencrypted PEM key ({exc})"
         ) from exc

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -26,6 +27,7 @@ PART = 16 << 10  # bytes that are sent between two looks at the pace
 SLACK_S = 0.1  # what was not used of the rate within so long may be made up for: waits last longer than asked
 _ANSWER_MOST = 1 << 20
 _SENTENCE_MOST = 300
+_REFUSED = re.compile(r"ALERT_(.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED)")  # the words of a TLS alert
 _BY_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED
 
 Pace = Callable[[int], None]
@@ -51,6 +53,13 @@ class Box(NamedTuple):
     time: datetime
 
 
+class Given(NamedTuple):
+    """What an enrolment gives: one of them."""
+
+    token: str
+    certificate: str  # PEM, with who signed it
+
+
 class _Said(msgspec.Struct):
     """What is read of an answer; the rest is passed over."""
 
@@ -58,6 +67,7 @@ class _Said(msgspec.Struct):
     missing: tuple[str, ...] = ()
     taken: str | Named | None = None
     token: str = ""
+    certificate: str = ""
     device: str = ""
     time: datetime | None = None
 
@@ -101,11 +111,16 @@ class ReportServer:
         """A procedure's record. Raises LinkError, StoppedError."""
         return self._ask("POST", "/v1/procedures", record, "application/json")[0]
 
-    def enrol(self, device: str, code: str) -> tuple[Answer, str]:
-        """And the token, where the answer has one. Raises LinkError, StoppedError."""
-        asked = msgspec.json.encode({"device": device, "code": code})
-        answer, said = self._ask("POST", "/v1/enrol", asked, "application/json")
-        return answer, said.token
+    def enrol(self, device: str, code: str, csr: str = "") -> tuple[Answer, Given]:
+        """`csr`: PEM, for a certificate. Raises LinkError, StoppedError."""
+        asked = {"device": device, "code": code} | ({"csr": csr} if csr else {})
+        answer, said = self._ask("POST", "/v1/enrol", msgspec.json.encode(asked), "application/json")
+        return answer, Given(said.token, said.certificate)
+
+    def renew(self, csr: str) -> tuple[Answer, Given]:
+        """For who shows a certificate. Raises LinkError, StoppedError."""
+        answer, said = self._ask("POST", "/v1/renew", msgspec.json.encode({"csr": csr}), "application/json")
+        return answer, Given(said.token, said.certificate)
 
     def _ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[Answer, _Said]:
         """`kind`: the body's; "" without one."""
@@ -115,7 +130,7 @@ class ReportServer:
                 self._http.connect()
                 self.certificate_ends_at = _ends_at(self._http.sock)
             # Who refuses a body before it has come hangs up, and has said why.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 self._http.request(method, self._path + path, self._parts(body) if kind else None, headers)
             response = self._http.getresponse()
             content = response.read(_ANSWER_MOST)
@@ -172,6 +187,9 @@ def _trouble(exc: Exception) -> LinkError:
     if isinstance(exc, ssl.SSLCertVerificationError):
         advice = "; renew it, or correct this box's clock" if exc.verify_code in _BY_CLOCK else ""
         return LinkError(f"its certificate is not accepted: {exc.verify_message}{advice}", permanent=True)
+    if isinstance(exc, ssl.SSLError) and (refused := _REFUSED.search(exc.reason or "")):
+        why = refused[1].replace("_", " ").lower()
+        return LinkError(f"does not accept this box's certificate ({why}): `endoedge enrol` it anew", permanent=True)
     if isinstance(exc, ssl.SSLError):
         return LinkError(f"TLS: {exc.reason or exc}")
     if isinstance(exc, socket.gaierror):

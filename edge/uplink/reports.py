@@ -120,7 +120,7 @@ class Reports:
             return Aside(f"its record is larger than {RECORD_MOST >> 20} MiB")
         upload = Upload(Named.of(whole), [frame.sha256 for frame in whole.key_frames()])
         try:
-            trusts, token = credentials.report_server(self._config), credentials.report_token(self._config)
+            trusts, token = credentials.report_access(self._config)
             with ReportServer(self._config, trusts, token, self._pace) as server:
                 while isinstance(upload.next, Post | Put):
                     upload.answered(self._ask(server, upload.next, body, pictures))

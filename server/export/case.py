@@ -109,19 +109,15 @@ class Case:
 
     def uuid(self, *part: str) -> UUID:
         """The same one for the same part of the same procedure and revision, for ever."""
-        names = [self.record.heading.device, self.record.procedure, str(self.record.revision), *part]
-        return uuid5(_NAMESPACE, "/".join(names))
+        return uuid_of(self.record, *part)
 
     def uid(self, *part: str) -> str:
         """The same as a DICOM UID (PS3.5, B.2)."""
-        return f"2.25.{self.uuid(*part).int}"
+        return uid_of(self.record, *part)
 
     @property
     def study(self) -> str:
-        """The worklist's, or our own: then one a patient, for a study cannot be of two."""
-        if self.patient is None:
-            return self.uid("study")
-        return self.patient.study or self.uid("study", self.patient.issuer, self.patient.id)
+        return study_of(self.record, self.patient)
 
     @property
     def device(self) -> UUID:
@@ -138,6 +134,23 @@ class Case:
     def picture_uid(self, fact: Fact, frame: KeyFrame) -> str:
         """Of the DICOM instance that shows a fact: whatever is written around it, a picture is sent once a study."""
         return self.uid("picture", fact.id, frame.sha256, self.study)
+
+
+def uuid_of(record: Record, *part: str) -> UUID:
+    """`Case.uuid`, where only the record is at hand."""
+    names = [record.heading.device, record.procedure, str(record.revision), *part]
+    return uuid5(_NAMESPACE, "/".join(names))
+
+
+def uid_of(record: Record, *part: str) -> str:
+    return f"2.25.{uuid_of(record, *part).int}"
+
+
+def study_of(record: Record, patient: Patient | None) -> str:
+    """The worklist's study, or our own: then one a patient, for a study cannot be of two."""
+    if patient is None:
+        return uid_of(record, "study")
+    return patient.study or uid_of(record, "study", patient.issuer, patient.id)
 
 
 def _texts(*values: object) -> Iterator[str]:

@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 
 DUPLICATE = 0x0111  # "SOP Instance exists already" (PS3.7, C.4.2)
 _OUT_OF_RESOURCES = 0xA700  # of A7xx: the one failure that passes (PS3.4, B.2.3)
+_TRANSIENT = 2  # a rejection's result (PS3.8, 9.3.4)
 _FAILED, _FAILED_UID, _REASON = "00081198", "00081155", "00081197"  # tags of a STOW-RS response (PS3.18, 10.5.3)
 _BOUNDARY = "endoedge-7b1f8c0e2d5a4d36"
+_AWAY = (429, 502, 503, 504)  # said of the service, or by a proxy before it
 _SHOWN = 300  # characters of an answer in an error
 Title = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 
 
 class SendError(EdgeError):
-    """Not taken. `again`: it may be later, with nothing changed."""
+    """Not taken. `again`: it may be later, with nothing changed. `away`: nor would anything else be, now."""
 
-    def __init__(self, message: str, *, again: bool) -> None:
+    def __init__(self, message: str, *, again: bool, away: bool = False) -> None:
         super().__init__(message)
-        self.again = again
+        self.again, self.away = again, away
 
 
 class Pacs(Struct, frozen=True, kw_only=True):
@@ -96,9 +98,10 @@ def _association(pacs: Pacs, instances: Sequence[Dataset]) -> Iterator[Associati
         if association.is_rejected:
             answer = association.acceptor.primitive
             why = answer.reason_str if answer is not None else "no reason given"
-            raise SendError(f"{_name(pacs)} refused us as {pacs.calling}: {why}", again=False)
+            busy = answer is not None and answer.result == _TRANSIENT
+            raise SendError(f"{_name(pacs)} refused us as {pacs.calling}: {why}", again=busy, away=busy)
         if not association.is_established:
-            raise SendError(f"{_name(pacs)} does not answer", again=True)
+            raise SendError(f"{_name(pacs)} does not answer", again=True, away=True)
         taken = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
         for instance in instances:
             if _kind(instance) not in taken:
@@ -125,9 +128,11 @@ def _stored(pacs: Pacs, association: Association, instance: Dataset) -> bool:
     if status == DUPLICATE or status == 0 or status & 0xF000 == 0xB000:  # Bxxx: stored, with a warning
         return status == DUPLICATE
     comment = answer.get("ErrorComment") or "no reason given"
+    full = status & 0xFF00 == _OUT_OF_RESOURCES
     raise SendError(
         f"{_name(pacs)} refused {instance.SOPClassUID.name} {instance.SOPInstanceUID}: {status:04X}H, {comment}",
-        again=status & 0xFF00 == _OUT_OF_RESOURCES,
+        again=full,
+        away=full,
     )
 
 
@@ -188,7 +193,8 @@ def _post(web: Web, path: str, body: bytes, headers: dict[str, str]) -> httpx.Re
             web.url + path, content=body, headers=headers, auth=auth, verify=trusted, timeout=web.timeout_s
         )
     except httpx.HTTPError as exc:
-        raise SendError(f"{web.url}: {exc or type(exc).__name__}", again=True) from exc
+        away = isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout))
+        raise SendError(f"{web.url}: {str(exc) or type(exc).__name__}", again=True, away=away) from exc
 
 
 def _json(web: Web, answer: httpx.Response) -> dict[str, Any]:
@@ -201,9 +207,11 @@ def _json(web: Web, answer: httpx.Response) -> dict[str, Any]:
 
 
 def _refused(web: Web, answer: httpx.Response) -> SendError:
+    status = answer.status_code
     return SendError(
-        f"{web.url} answered {answer.status_code}: {answer.text[:_SHOWN]}",
-        again=answer.status_code in (408, 429) or answer.status_code >= 500,
+        f"{web.url} answered {status}: {answer.text[:_SHOWN]}",
+        again=status == 408 or status in _AWAY or status >= 500,
+        away=status in _AWAY,
     )
 
 

@@ -155,6 +155,9 @@ def _trained(trainer: Any, folder: Path, begun: Begun) -> Path:
         told = [start]
         torch.distributed.broadcast_object_list(told)
         start = told[0]
+    begun_at = folder / ".adapter.begun"
+    if _first():
+        shutil.rmtree(begun_at, ignore_errors=True)
     if start is not None:
         print(f"goes on from {start.name}", flush=True)
     try:
@@ -163,7 +166,6 @@ def _trained(trainer: Any, folder: Path, begun: Begun) -> Path:
         raise FinetuneError(
             f"{folder}: the GPU's memory is full: smaller `batch` or `tokens_most`, or more GPUs"
         ) from exc
-    begun_at = folder / ".adapter.begun"
     trainer.save_model(str(begun_at))  # every process: under FSDP each has a part
     if _first():
         result = {

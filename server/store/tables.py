@@ -65,6 +65,19 @@ records = Table(
     Column("received_at", _TIME, nullable=False),
     Index("records_received", "received_at"),
 )
+undrafted = Table(  # records without a report: the workers look here all the time, and it stays small
+    "undrafted",
+    metadata,
+    *_procedure(),
+    Column("revision", Integer, primary_key=True),
+    Column("received_at", _TIME, nullable=False),
+    ForeignKeyConstraint(
+        ["device", "procedure", "revision"],
+        ["records.device", "records.procedure", "records.revision"],
+        ondelete="CASCADE",
+    ),
+    Index("undrafted_received", "received_at", "device", "procedure", "revision"),
+)
 listed = Table(  # what the list shows of a procedure's newest revision, so that it reads no document (server.listing)
     "listed",
     metadata,
@@ -139,10 +152,11 @@ deliveries = Table(  # a report's version to one of the hospital's systems
     Column("revision", Integer, primary_key=True),
     Column("number", Integer, primary_key=True),  # of the report
     Column("target", String(16), primary_key=True),  # pacs, stow, fhir
-    Column("state", String(16), nullable=False),  # waiting, sent, refused
+    Column("state", String(16), nullable=False),  # server.deliveries.State
+    Column("patient", Integer, nullable=False, server_default="0"),  # `joined.number` under which it goes; 0 nobody
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("said", Text, nullable=False, server_default=""),  # what came of the last try
-    Column("at", _TIME, nullable=False),
+    Column("at", _TIME, nullable=False),  # waiting, sending: when it is due; else since when
     Index("deliveries_waiting", "state", "at"),
 )
 erased = Table(  # tombstones: nothing of these procedures is kept, and nothing of them is taken again

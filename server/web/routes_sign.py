@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from server import edits, guard, patients, reports, signin
+from server import deliveries, edits, guard, patients, reports, signin
 from server.clock import now
 from server.config import Config
 from server.errors import RefusedError
@@ -74,6 +74,7 @@ def _sign(request: Request, who: Person, of: Key, after: int, typed: Mapping[str
         if patient != found.patient:
             patients.join(connection, of.device, of.procedure, patient, who.account)
         number = reports.append(connection, signed, after=after, what="signed", author=who.account)
+        deliveries.owe(connection, config, of, number, signed)
         detail = {"revision": of.revision, "number": number, "state": signed.state}
         guard.note(connection, who, "report.sign", of.device, of.procedure, detail)
 
@@ -173,6 +174,7 @@ def _amend(
             raise LateError
         report = edits.amend(found.version.report, [(section, text, cites)], _signature(who), found.record)
         number = reports.append(connection, report, after=after, what="amended", author=who.account)
+        deliveries.owe(connection, request.app.state.config, of, number, report)
         guard.note(
             connection, who, "report.amend", of.device, of.procedure, {"revision": of.revision, "number": number}
         )

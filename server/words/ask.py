@@ -177,7 +177,7 @@ class _Desk:
                     yield f"missing.{item.key}"
             yield f"missing.{kind}"
         spoken = tuple(token.word for token in tokens(question, self._lexicon))
-        for phrase, concepts in of_missing(self._checklist, self._language, self._lexicon).items():
+        for phrase, concepts in of_missing(self._checklist, self._language, self._lexicon).phrases.items():
             if phrase and _within(phrase, spoken):
                 yield from (f"missing.{one[5:]}" for one in concepts if one.startswith("item:"))
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.procedure import Record
-from server.words.grounds import NONE, PHASES
+from server.words.grounds import INSERTION, NONE, PHASES, WITHDRAWAL
 from server.words.phrases import BREAK, PLAIN, Item, StruckError
 from server.words.tokens import Token
 from server.words.values import plain
 
 _MAINS = ("landmark:", "finding:", "judgement:", "pipeline:")
-_MAIN_TOPICS = PHASES | {"topic:procedure", "topic:view", "topic:interruption"}
+_MAIN_TOPICS = {INSERTION, WITHDRAWAL, "topic:procedure", "topic:view", "topic:effort", "topic:interruption"}
 _MARKERS = {
     "topic:view": "view",
+    "topic:effort": "effort",
     "topic:interruption": "signal",
     "topic:procedure": "pipeline",
 }  # whose words may follow in quotes
@@ -48,6 +49,7 @@ class Reader:
             "verdict": {label for one in record.judgements if one.id in cited for label in (one.label, *one.shares)},
             "signal": {one.state for one in record.interruptions if one.id in cited},
             "view": set(record.times.view_s) if record.times.id in cited else set(),
+            "effort": set(record.times.effort_s) if record.times.id in cited else set(),
             "pipeline": {record.heading.made_by.pipeline} if record.times.id in cited else set(),
         }
         self._clause, self._role, self._near, self._marker = Clause(), "", "", ""
@@ -73,6 +75,8 @@ class Reader:
                     self._role = "to"
                     continue
                 yield self._finished()
+                if item.token.text == ".":  # what follows has to say its own subject
+                    self._mains = self._announced = NONE
             else:
                 self._read(item)
 
@@ -158,18 +162,17 @@ class Reader:
         if self._near:
             raise StruckError(f"“{self._near.partition(':')[2]}” without a number")
         own = {one for one in clause.concepts if one.startswith(_MAINS) or one in _MAIN_TOPICS}
-        findings = {one for one in own | self._mains if one.startswith("finding:")}
-        if any(one.startswith("finding:") for one in own) or (findings and own and own <= PHASES):
-            clause.phases = frozenset(own & PHASES) | self._announced
-            own = {one for one in own if one.startswith("finding:")} or findings
         if len(own) > 1:
             own.discard("topic:procedure")
         if any(one.startswith("pipeline:") for one in own):
             own.add("topic:procedure")
         mains = frozenset(own) or self._mains
+        phases = frozenset(clause.concepts & PHASES)
+        clause.phases = phases | self._announced if any(one.startswith("finding:") for one in mains) else NONE
         modifiers = {one for one in clause.concepts if not (one.startswith(_MAINS) or one in _MAIN_TOPICS)}
         clause.topics = mains | clause.phases | {one for one in modifiers if not one.startswith("statement:")}
         clause.concepts |= clause.topics
-        self._announced = frozenset(own) if own and own <= PHASES and not clause.numbers else NONE
-        self._mains, self._clause, self._role = mains, Clause(), ""
+        self._announced = phases if not mains and not clause.numbers else NONE
+        timed = frozenset(f"topic:{one.partition(':')[2]}" for one in self._announced)  # "during withdrawal, 31 s ..."
+        self._mains, self._clause, self._role = mains or timed, Clause(), ""
         return clause

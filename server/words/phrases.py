@@ -7,11 +7,19 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from server.words.checklist import Checklist
+from server.words.errors import WordsError
 from server.words.lexicon import Lexicon
+from server.words.lexicon import of as lexicon_of
 from server.words.tokens import Token, tokens
 
 PLAIN, BREAK = "plain", "break"
-Table = dict[tuple[str, ...], tuple[str, ...]]
+
+
+class Table(NamedTuple):
+    phrases: dict[tuple[str, ...], tuple[str, ...]]
+    """Words → the concepts that they may mean."""
+    lengths: dict[str, tuple[int, ...]]
+    """First word → how many words its phrases have, the most first."""
 
 
 class StruckError(Exception):
@@ -27,14 +35,14 @@ class Item(NamedTuple):
 
 def items(found: list[Token], table: Table, lexicon: Lexicon) -> Iterator[Item]:
     """Raises StruckError at a word or sign that is not in the table."""
-    most, at = max(map(len, table)), 0
+    at = 0
     while at < len(found):
-        size = next((size for size in range(most, 0, -1) if _key(found[at : at + size], size) in table), 0)
+        token = found[at]
+        size = _size(found, at, table)
         if size:
-            yield Item(found[at], table[_key(found[at : at + size], size)])
+            yield Item(token, table.phrases[tuple(one.word for one in found[at : at + size])])
             at += size
             continue
-        token = found[at]
         if token.kind == "odd":
             raise StruckError(f"a sign that is not understood: {token.text!a}")
         if token.kind == "word":
@@ -43,10 +51,14 @@ def items(found: list[Token], table: Table, lexicon: Lexicon) -> Iterator[Item]:
         at += 1
 
 
-def _key(found: list[Token], size: int) -> tuple[str, ...]:
-    if len(found) < size or any(token.kind not in ("word", "break") for token in found):
-        return ()
-    return tuple(token.word for token in found)
+def _size(found: list[Token], at: int, table: Table) -> int:
+    """How many words the longest phrase has that begins there; 0: none does."""
+    if found[at].kind not in ("word", "break"):
+        return 0
+    for size in table.lengths.get(found[at].word, ()):
+        if tuple(one.word for one in found[at : at + size]) in table.phrases:
+            return size
+    return 0
 
 
 def _unknown(token: Token, lexicon: Lexicon) -> str:
@@ -61,13 +73,14 @@ def words(text: str, lexicon: Lexicon) -> tuple[str, ...]:
 # ---------------------------------------------------------------------------------------- the two tables
 
 
-@functools.lru_cache(maxsize=32)
+_Growing = dict[tuple[str, ...], list[str]]
+
+
+@functools.cache
 def of_facts(language: str) -> Table:
     """Of sentences on what was recorded."""
-    from server.words import lexicon as lexicons
-
-    lexicon = lexicons.of(language)
-    table: dict[tuple[str, ...], list[str]] = {}
+    lexicon = lexicon_of(language)
+    table: _Growing = {}
     for kind, terms in lexicon.terms.items():
         if kind not in ("item", "group"):
             _add(table, ((f"{kind}:{key}", forms) for key, forms in terms.items()), lexicon)
@@ -76,7 +89,7 @@ def of_facts(language: str) -> Table:
 
 def of_missing(checklist: Checklist, language: str, lexicon: Lexicon) -> Table:
     """Of sentences on what was not."""
-    table: dict[tuple[str, ...], list[str]] = {}
+    table: _Growing = {}
     _add(table, ((f"item:{item.key}", (item.name[language],)) for item in checklist.items), lexicon)
     for kind in ("item", "group"):
         _add(table, ((f"{kind}:{key}", forms) for key, forms in lexicon.terms[kind].items()), lexicon)
@@ -85,18 +98,23 @@ def of_missing(checklist: Checklist, language: str, lexicon: Lexicon) -> Table:
     return _frozen(table, lexicon.glue, lexicon)
 
 
-def _add(
-    table: dict[tuple[str, ...], list[str]], terms: Iterable[tuple[str, tuple[str, ...]]], lexicon: Lexicon
-) -> None:
+def _add(table: _Growing, terms: Iterable[tuple[str, tuple[str, ...]]], lexicon: Lexicon) -> None:
     for concept, forms in terms:
         for form in forms:
-            table.setdefault(words(form, lexicon), []).append(concept)
+            spoken = tokens(form, lexicon)
+            if strange := next((one.text for one in spoken if one.kind not in ("word", "break")), None):
+                raise WordsError(f"{concept}: {form!r}: {strange!r} is no word; any other number would match it, too")
+            table.setdefault(tuple(one.word for one in spoken), []).append(concept)
 
 
-def _frozen(table: dict[tuple[str, ...], list[str]], plain: tuple[str, ...], lexicon: Lexicon) -> Table:
+def _frozen(table: _Growing, plain: tuple[str, ...], lexicon: Lexicon) -> Table:
     """A plain word that is a concept, too, is that concept."""
     for form in lexicon.breaks:
         table.setdefault(words(form, lexicon), []).insert(0, BREAK)
     for form in plain:
         table.setdefault(words(form, lexicon), [PLAIN])
-    return {key: tuple(dict.fromkeys(concepts)) for key, concepts in table.items()}
+    lengths: dict[str, set[int]] = {}
+    for key in table:
+        lengths.setdefault(key[0], set()).add(len(key))
+    phrases = {key: tuple(dict.fromkeys(concepts)) for key, concepts in table.items()}
+    return Table(phrases, {first: tuple(sorted(sizes, reverse=True)) for first, sizes in lengths.items()})

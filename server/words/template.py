@@ -21,6 +21,7 @@ from server.words.checklist import Checklist, Item, Lists
 from server.words.lexicon import Lexicon
 
 Context = dict[str, Any]
+FULL = "full"  # of `Times.effort_s`
 NAMES_MOST = 400  # characters of names in one sentence
 
 
@@ -105,6 +106,7 @@ def _context(record: Record, words: Lexicon, checklist: Checklist) -> Context:
         ],
         "interruptions": list(_interruptions(record, words)),
         "views": list(_views(record, words)),
+        "efforts": list(_efforts(record, words)),
         "judgements": list(_judgements(record, words)),
         "landmarks": list(_landmarks(record, words)),
         "findings": list(_findings(record, words)),
@@ -151,6 +153,14 @@ def _views(record: Record, words: Lexicon) -> Iterator[Context]:
             yield {"name": _term(words, "view", name), "length": length}
 
 
+def _efforts(record: Record, words: Lexicon) -> Iterator[Context]:
+    """Where the box did less than all."""
+    less = [(name, value) for name, value in record.times.effort_s.items() if name != FULL and value]
+    for name, value in less[: values.LISTED]:
+        if length := _span(value):
+            yield {"name": _term(words, "effort", name), "length": length}
+
+
 def _judgements(record: Record, words: Lexicon) -> Iterator[Context]:
     for one in record.judgements[: values.LISTED]:
         share = values.share(one.shares.get(one.label))
@@ -179,7 +189,7 @@ def _findings(record: Record, words: Lexicon) -> Iterator[Context]:
         yield {
             "id": one.id,
             "label": _term(words, "finding", one.label, "finding"),
-            "phase": words.form("topic", one.phase) if one.phase else "",
+            "phase": words.form("phase", one.phase) if one.phase else "",
             "first": _span(one.first_seen_s),
             "last": _span(one.last_seen_s),
             "best": _span(one.best_seen_s),

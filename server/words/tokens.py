@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -129,6 +130,7 @@ def _units(lexicon: Lexicon) -> dict[str, int]:
     return {name: int(seconds) for seconds, names in lexicon.units.items() for name in names}
 
 
+@functools.lru_cache
 def _pattern(letters: str) -> re.Pattern[str]:
     known = f"A-Za-z{letters}{letters.upper()}"
     return re.compile("|".join(f"(?P<{kind}>{one})" for kind, one in _PATTERNS).replace("LETTERS", known))

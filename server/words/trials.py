@@ -51,7 +51,16 @@ def lies(record: Record, sentences: tuple[Sentence, ...], language: str, chance:
             yield Trial(kind, f"{true.text} {text}", true.cites)
     for sentence in sentences:
         for kind, text in changed(sentence.text, language, chance):
+            if kind in _may_hold(record, sentence):
+                continue
             yield Trial(kind, text, sentence.cites)
+
+
+def _may_hold(record: Record, sentence: Sentence) -> set[str]:
+    """Changes that may leave it true: of two items that are both missing, of two times that are equal."""
+    times = record.times
+    same = abs((times.insertion_s or 0) - (times.withdrawal_s or 0)) < 2
+    return {"changed time", "changed landmark"} if same or sentence.section == "not_recorded" else set()
 
 
 def changed(text: str, language: str, chance: random.Random) -> Iterator[tuple[str, str]]:
@@ -62,7 +71,8 @@ def changed(text: str, language: str, chance: random.Random) -> Iterator[tuple[s
     words = lexicon.of(language)
     groups = {
         "changed landmark": [forms[0] for forms in words.terms["landmark"].values()],
-        "changed phase": [words.form("topic", "insertion"), words.form("topic", "withdrawal")],
+        "changed phase": [words.form("phase", "insertion"), words.form("phase", "withdrawal")],
+        "changed time": [words.form("topic", "insertion"), words.form("topic", "withdrawal")],
         "changed verdict": [words.form("verdict", "adequate"), words.form("verdict", "inadequate")],
         "changed finding": [words.form("finding", "polyp"), words.quoted("erosion"), words.quoted("ulcer")],
     }

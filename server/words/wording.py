@@ -52,7 +52,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 def word(record: Record, drafted: Report, frames: Frames, endpoint: Endpoint, lists: Lists) -> Report:
     """`drafted`: the template's report of this record. Blocks for as long as the endpoint may take."""
     facts = drafted.sentences[:FACTS_MOST]
-    system, text = prompt("prompt", drafted.language), _text(facts)
+    system, text = prompt("prompt", drafted.language), told(facts)
     made = Drafted(by="model", model=endpoint.model, prompt=digest("prompt", drafted.language))
     try:
         ids = sorted({id for fact in facts for id in fact.cites})
@@ -80,7 +80,7 @@ def digest(name: str, language: str) -> str:
     return hashlib.sha256(prompt(name, language).encode()).hexdigest()
 
 
-def _text(facts: Iterable[Sentence]) -> str:
+def told(facts: Iterable[Sentence]) -> str:
     """The facts as data: a JSON list, so that nothing in them can pass for anything else."""
     rows = [{"section": one.section, "cites": one.cites, "fact": one.text} for one in facts]
     return json.dumps(rows, ensure_ascii=False, indent=0)

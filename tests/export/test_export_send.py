@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import json
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from server.export.case import Case
 from server.export.send import Pacs, SendError, Sent, Web
 from tests.support import orthanc
 from tests.support.broker import Authority, free_port, missing_tools
-from tests.support.fhir import problems
+from tests.support.hospital import Hospital, serving
 
 PDF = b"%PDF-1.7 of a test"
 needs_orthanc = pytest.mark.skipif(bool(orthanc.missing()), reason=orthanc.missing())
@@ -96,6 +94,24 @@ def test_another_title_is_refused(pacs: orthanc.Orthanc, instances: list[Dataset
     ) as caught:
         send.store(here(pacs, called="OTHER"), instances)
     assert not caught.value.again
+
+
+def test_one_with_too_many_callers(instances: list[Dataset]) -> None:
+    entity = AE()
+    entity.add_supported_context(ComprehensiveSRStorage)
+    entity.maximum_associations = 1
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    caller = AE()
+    caller.add_requested_context(ComprehensiveSRStorage)
+    first = caller.associate("127.0.0.1", server.server_address[1])
+    try:
+        there = Pacs(host="127.0.0.1", port=server.server_address[1], called="TEST", timeout_s=5)
+        with pytest.raises(SendError, match="Local limit exceeded") as caught:
+            send.store(there, instances[-1:])
+        assert (caught.value.again, caught.value.away) == (True, True)
+    finally:
+        first.release()
+        server.shutdown()
 
 
 # ---------------------------------------------------------------------------------- one that misbehaves
@@ -193,55 +209,10 @@ def test_a_pacs_that_cannot_be(key: str, value: object) -> None:
 # ------------------------------------------------------------------------------------------------- HTTP
 
 
-class Hospital(http.server.ThreadingHTTPServer):
-    """Keeps what a FHIR transaction PUTs, as HL7 defines it; or gives `answer` to everything."""
-
-    answer: tuple[int, bytes] | None = None
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Desk)
-        self.kept: dict[str, Any] = {}
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def web(self) -> Web:
-        return Web(url=f"http://127.0.0.1:{self.server_address[1]}/base", token="secret", timeout_s=5)
-
-
-class _Desk(http.server.BaseHTTPRequestHandler):
-    server: Hospital
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append((self.path, self.headers["Authorization"]))
-        status, content = self.server.answer or self._taken(json.loads(body))
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def _taken(self, bundle: dict[str, Any]) -> tuple[int, bytes]:
-        if found := problems(bundle):
-            return 422, json.dumps(found).encode()
-        entries = []
-        for entry in bundle["entry"]:
-            url = entry["request"]["url"]
-            entries.append({"response": {"status": "200 OK" if url in self.server.kept else "201 Created"}})
-            self.server.kept[url] = entry["resource"]
-        return 200, json.dumps({"resourceType": "Bundle", "type": "transaction-response", "entry": entries}).encode()
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def hospital() -> Iterator[Hospital]:
-    with Hospital() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with serving() as running:
+        yield running
 
 
 def test_a_draft_becomes_the_report(hospital: Hospital, draft: Case, signed: Case) -> None:
@@ -255,31 +226,33 @@ def test_a_draft_becomes_the_report(hospital: Hospital, draft: Case, signed: Cas
 
 
 @pytest.mark.parametrize(
-    ("answer", "why", "again"),
+    ("answer", "why", "again", "away"),
     [
-        ((422, b'{"resourceType": "OperationOutcome"}'), "answered 422: .*OperationOutcome", False),
-        ((401, b"who?"), "answered 401: who?", False),
-        ((302, b""), "answered 302", False),
-        ((429, b""), "answered 429", True),
-        ((503, b"later"), "answered 503: later", True),
-        ((200, b"<html>"), "expected JSON, got '<html>'", False),
-        ((200, b"{}"), "answered 0 of", False),
-        ((200, b"[]"), "answered 0 of", False),
+        ((422, b'{"resourceType": "OperationOutcome"}'), "answered 422: .*OperationOutcome", False, False),
+        ((401, b"who?"), "answered 401: who?", False, False),
+        ((302, b""), "answered 302", False, False),
+        ((429, b""), "answered 429", True, True),
+        ((500, b"a bug"), "answered 500: a bug", True, False),
+        ((503, b"later"), "answered 503: later", True, True),
+        ((200, b"<html>"), "expected JSON, got '<html>'", False, False),
+        ((200, b"{}"), "answered 0 of", False, False),
+        ((200, b"[]"), "answered 0 of", False, False),
     ],
 )
 def test_a_bundle_is_refused(
-    hospital: Hospital, signed: Case, answer: tuple[int, bytes], why: str, again: bool
+    hospital: Hospital, signed: Case, answer: tuple[int, bytes], why: str, again: bool, away: bool
 ) -> None:
     hospital.answer = answer
     with pytest.raises(SendError, match=why) as caught:
         send.transact(hospital.web, fhir.bundle(signed, PDF))
-    assert caught.value.again is again
+    assert (caught.value.again, caught.value.away) == (again, away)
 
 
 def test_no_server(signed: Case) -> None:
     with pytest.raises(SendError, match="refused") as caught:
         send.transact(Web(url=f"http://127.0.0.1:{free_port()}", timeout_s=2), fhir.bundle(signed))
     assert caught.value.again
+    assert caught.value.away
 
 
 def failed(*pairs: tuple[Dataset, int]) -> bytes:

@@ -75,7 +75,7 @@ def test_a_procedure_comes_as_a_box_sends_it(web: TestClient, database: Database
         assert (put(web, jpeg).status_code, put(web, jpeg).json()) == (200, {"taken": sha256})
     with database.read() as connection:
         assert reports.record(connection, reports.Key(**key)) == RECORD
-        assert reports.undrafted(connection, 10) == [reports.Key(**key)]
+        assert [one.key for one in reports.undrafted(connection, 10)] == [reports.Key(**key)]
 
 
 def test_a_box_learns_who_it_is(web: TestClient) -> None:

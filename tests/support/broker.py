@@ -52,12 +52,12 @@ class Identity(NamedTuple):
 class Authority:
     """A certificate authority made on the spot (EC keys: milliseconds)."""
 
-    def __init__(self, folder: Path, name: str = "ca") -> None:
+    def __init__(self, folder: Path, name: str = "ca", days: int = 2) -> None:
         self._folder = folder
         self.ca, self._key = folder / f"{name}.pem", folder / f"{name}.key"
         _openssl(
             *("req", "-x509", *_NEW_KEY, "-keyout", self._key, "-out", self.ca),
-            *("-subj", f"/CN=test authority {name}", "-days", "2"),
+            *("-subj", f"/CN=test authority {name}", "-days", str(days)),
         )
 
     def issue(
@@ -73,6 +73,19 @@ class Authority:
             *("-out", cert, "-days", "-1" if expired else str(days), "-extfile", extensions),
         )
         return Identity(cert, key)
+
+    def sign(self, request: bytes, *, expired: bool = False, days: int = 90) -> bytes:
+        """A client's certificate for its request (PEM), followed by ours."""
+        stem = self._folder / f"signed-{len(list(self._folder.glob('*.csr')))}"
+        cert, asked, extensions = (stem.with_suffix(suffix) for suffix in (".pem", ".csr", ".ext"))
+        asked.write_bytes(request)
+        extensions.write_text("basicConstraints=critical,CA:FALSE\nextendedKeyUsage=clientAuth\n")
+        _openssl("req", "-in", asked, "-noout", "-verify")
+        _openssl(
+            *("x509", "-req", "-in", asked, "-CA", self.ca, "-CAkey", self._key, "-CAcreateserial"),
+            *("-out", cert, "-days", "-1" if expired else str(days), "-extfile", extensions),
+        )
+        return cert.read_bytes() + self.ca.read_bytes()
 
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

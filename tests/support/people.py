@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from starlette.testclient import TestClient
 
-from server import accounts, app, enrolment_routes, guard, signin
-from server.config import Config
+from server import accounts, app, enrolment_routes, guard, oidc_routes, serving, signin
+from server.config import Config, Http
 from server.errors import RefusedError
 from server.store.database import Database
+from tests.support import waiting
 
 PASSWORD = "the blue door squeaks"
 ORIGIN = "http://testserver"
@@ -21,9 +25,26 @@ def application(database: Database, config: Config | None = None, routers: Itera
     made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, max_body_size=app.FORM_MOST)
     made.state.config, made.state.database = config or Config(), database
     made.add_exception_handler(RefusedError, app._refused)
-    for router in (enrolment_routes.router, signin.router, *routers):
+    for router in (enrolment_routes.router, signin.router, oidc_routes.router, *routers):
         made.include_router(router)
     return made
+
+
+@contextlib.contextmanager
+def served(made: FastAPI, http: Http | None = None, boxes: Path | None = None) -> Iterator[str]:
+    """By the server's own uvicorn, at a free port of this machine; its URL."""
+    http = http or Http(port=0)
+    listener = serving.listen(http)
+    server = serving.server(made, http, boxes)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn")
+    thread.start()
+    try:
+        waiting.wait_for(lambda: server.started, "uvicorn serves")
+        yield serving.base_url(http, listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def browser(made: FastAPI, url: str = ORIGIN) -> TestClient:

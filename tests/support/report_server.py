@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from edge.procedure import Record
-from tests.support.broker import Identity
+from tests.support.broker import Authority, Identity
 
 TOKEN, CODE = "tok-1234567890", "ABCD-EFGH"
 FRAME_MOST, RECORD_MOST = 8 << 20, 4 << 20
@@ -27,11 +27,12 @@ Fail = Callable[[str, str], int]
 
 
 class ReportServer(ThreadingHTTPServer):
-    """`frames` by sha256, `records` by procedure: what was taken. `stored`: how often each was: it has to be once."""
+    """`frames` by sha256, `records` by procedure: what was taken. `stored`: how often each was: it has to be once.
+    `clients`: makes certificates of boxes, which are let in by them."""
 
     daemon_threads = True
 
-    def __init__(self, identity: Identity | None = None, port: int = 0) -> None:
+    def __init__(self, identity: Identity | None = None, port: int = 0, clients: Authority | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.frames: dict[str, bytes] = {}
         self.records: dict[str, bytes] = {}
@@ -44,10 +45,14 @@ class ReportServer(ThreadingHTTPServer):
         self.device, self.codes = "box-1", {CODE}
         self.clock_off = timedelta()
         self.read_rate = 0.0  # bytes a second; 0: as they come
+        self.clients, self.certificates = clients, list[bytes]()  # DER of those that are good
         self._lock, self._at_work = threading.Lock(), 0
         if identity is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(identity.cert, identity.key)
+            if clients is not None:
+                context.verify_mode = ssl.CERT_OPTIONAL
+                context.load_verify_locations(clients.ca)
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self._scheme = "https" if identity else "http"
 
@@ -72,8 +77,10 @@ class ReportServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serving(identity: Identity | None = None, port: int = 0) -> Iterator[ReportServer]:
-    server = ReportServer(identity, port)
+def serving(
+    identity: Identity | None = None, port: int = 0, clients: Authority | None = None
+) -> Iterator[ReportServer]:
+    server = ReportServer(identity, port, clients)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="report server")
     thread.start()
     try:
@@ -100,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(self._box)
 
     def do_POST(self) -> None:
-        self._serve(self._enrol if self.path == "/v1/enrol" else self._post)
+        self._serve({"/v1/enrol": self._enrol, "/v1/renew": self._renew}.get(self.path, self._post))
 
     def _serve(self, take: Callable[[bytes], tuple[int, dict[str, Any]]]) -> None:
         with self.server.working():
@@ -114,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         status = self.server.fail(self.command, self.path)
         if status:
             said: dict[str, Any] = {"error": f"told to answer {status}"}
-        elif self.path != "/v1/enrol" and self.headers["Authorization"] != f"Bearer {TOKEN}":
+        elif self.path != "/v1/enrol" and not self._known():
             status, said = 401, {"error": "expected the token of a box that is enrolled"}
         else:
             status, said = take(body)
@@ -123,6 +130,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._answer(status, msgspec.json.encode(said))
+
+    def _known(self) -> bool:
+        shown = self.connection.getpeercert(True) if isinstance(self.connection, ssl.SSLSocket) else None
+        return shown in self.server.certificates or self.headers["Authorization"] == f"Bearer {TOKEN}"
 
     def _answer(self, status: int, content: bytes) -> None:
         self.send_response(status)
@@ -183,4 +194,15 @@ class _Handler(BaseHTTPRequestHandler):
             return 403, {"error": "expected a code that was not used yet"}
         self.server.codes.remove(asked["code"])
         self.server.device = asked["device"]
-        return 201, {"token": TOKEN}
+        return 201, self._certified(asked) or {"token": TOKEN}
+
+    def _renew(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """The present one stays good: who knows whether this answer arrives."""
+        return 201, self._certified(msgspec.json.decode(body))
+
+    def _certified(self, asked: dict[str, str]) -> dict[str, Any]:
+        if self.server.clients is None or "csr" not in asked:
+            return {}
+        chain = self.server.clients.sign(asked["csr"].encode()).decode()
+        self.server.certificates.append(ssl.PEM_cert_to_DER_cert(chain[: chain.index("-----END") + 26]))
+        return {"certificate": chain}

@@ -128,7 +128,7 @@ def _main(folder: Path, encoded: bytes) -> None:
 
     def due(database: Database) -> Iterator[jobs.Job]:
         with database.read() as connection:
-            keys = reports.undrafted(connection, 100)
+            keys = [one.key for one in reports.undrafted(connection, 100)]
         yield from (jobs.Job(f"draft:{key}", draft, tuple(key)) for key in keys)
 
     work.until_told(lambda stop: jobs.work(config, database, Folder(config.folder / "frames"), (due,), stop))

@@ -13,7 +13,7 @@ BASE = Path("/etc/endoedge")
 CONFIG = UplinkConfig(
     username="box",
     password_file="credentials/mqtt-password",
-    reports=ReportsConfig(url="https://r.example", ca="ca.pem"),
+    reports=ReportsConfig(url="https://r.example", ca="ca.pem", certificate_file="credentials/report-certificate"),
     tls=Tls(ca="ca.pem", cert="/elsewhere/box.pem", key="/etc/endoedge/credentials/tls-key"),
 )
 
@@ -30,6 +30,8 @@ def test_under_the_unit_secrets_are_the_ones_that_systemd_loaded(monkeypatch: py
     assert resolved.reports is not None
     assert resolved.reports.token_file == "/run/credentials/endoedge-uplink.service/report-token"
     assert resolved.reports.ca == "/etc/endoedge/ca.pem"
+    assert resolved.reports.certificate_file == "/run/credentials/endoedge-uplink.service/report-certificate"
+    assert resolved.reports.key_file == ""
 
 
 def test_for_a_person_they_are_where_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:

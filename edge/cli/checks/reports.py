@@ -23,9 +23,10 @@ _OK, _WHO = 200, 401
 
 def report_server(site: Site, config: ReportsConfig) -> str | Advice:
     """Nothing is sent but the question. Raises UplinkError."""
-    config = msgspec.structs.replace(config, timeout_s=WITHIN_S)
+    config, now = msgspec.structs.replace(config, timeout_s=WITHIN_S), datetime.now(timezone.utc)
     try:
-        trusts, token = credentials.report_server(config), credentials.report_token(config)
+        trusts, token = credentials.report_access(config)
+        ours = times.days_left(config.certificate_file, now) if config.certificate_file else None
         with ReportServer(config, trusts, token, lambda _size: None) as server:
             box = _asked(server)
             ends_at = server.certificate_ends_at
@@ -33,9 +34,11 @@ def report_server(site: Site, config: ReportsConfig) -> str | Advice:
         raise UplinkError(f"{config.url}: {exc}") from exc
     if box.device != site.config.device:
         raise UplinkError(f"{config.url}: knows us as {box.device}, and this is {site.config.device}: enrol this box")
-    now = datetime.now(timezone.utc)
-    found = f"{config.url} knows {box.device}" + (f"; its certificate {(ends_at - now).days} days" if ends_at else "")
-    remarks = list(_remarks(box, ends_at, now))
+    theirs = (ends_at - now).days if ends_at else None
+    named = ("its certificate", theirs), ("ours", ours)
+    left = [f"{whose} {days} days" for whose, days in named if days is not None]
+    found = "; ".join([f"{config.url} knows {box.device}", *left])
+    remarks = list(_remarks(box, theirs, ours))
     return Advice(found, "; ".join(remarks)) if remarks else found
 
 
@@ -50,9 +53,12 @@ def _asked(server: ReportServer) -> Box:
     return box
 
 
-def _remarks(box: Box, ends_at: datetime | None, now: datetime) -> Iterator[str]:
-    ahead_s = (now - box.time).total_seconds()
+def _remarks(box: Box, theirs: int | None, ours: int | None) -> Iterator[str]:
+    """`theirs`, `ours`: days that a certificate has left."""
+    ahead_s = (datetime.now(timezone.utc) - box.time).total_seconds()
     if abs(ahead_s) >= CLOCKS_S:
         yield f"this clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's; {times.ASK}"
-    if ends_at is not None and (ends_at - now).days < times.WARN_DAYS:
+    if theirs is not None and theirs < times.WARN_DAYS:
         yield "have the server's certificate renewed"
+    if ours is not None and ours < times.WARN_DAYS:
+        yield "`endoedge enrol --renew`"

@@ -37,7 +37,7 @@ def certificate_dates(config: UplinkConfig) -> str | Advice:
         raise NotTriedError("[uplink.tls] is not set")
     credentials.load(config)  # files that are what they should be, and the key that of the certificate
     now = datetime.now(timezone.utc)
-    days = {name: _days_left(name, now) for name in filter(None, (config.tls.ca, config.tls.cert))}
+    days = {name: days_left(name, now) for name in filter(None, (config.tls.ca, config.tls.cert))}
     found = ", ".join(f"{Path(name).name} {left} days" for name, left in days.items())
     soon = [name for name, left in days.items() if left < WARN_DAYS]
     if soon:
@@ -46,7 +46,7 @@ def certificate_dates(config: UplinkConfig) -> str | Advice:
     return f"left: {found}{key}"
 
 
-def _days_left(name: str, now: datetime) -> int:
+def days_left(name: str, now: datetime) -> int:
     """Of the certificate in it that ends first. Raises UplinkError."""
     left = []
     for valid in certificates.validities(Path(name)):
