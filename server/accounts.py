@@ -10,7 +10,7 @@ import itertools
 import re
 import threading
 import unicodedata
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import msgspec
 from argon2 import PasswordHasher
@@ -23,12 +23,10 @@ from edge.types import Struct
 from server import audit, clock, sessions
 from server.errors import RefusedError
 from server.patient import Line
+from server.role import ROLES, Role
 from server.store.database import Database, hold
 from server.store.tables import accounts
 
-Role = Literal["viewer", "clinician", "admin"]
-"""Each may do what the one before may: read; edit, ask and sign; accounts, boxes, audit."""
-ROLES: tuple[Role, ...] = get_args(Role)
 TRIES = 5  # in a row, before an account is locked
 LOCK_S, LOCK_MOST_S = 60.0, 900.0  # the first time, doubled each time after it
 SHORTEST, LONGEST = 12, 256  # characters of a password
@@ -64,10 +62,6 @@ def find(connection: Connection, name: str) -> Account | None:
 def everybody(database: Database) -> list[Account]:
     with database.read() as connection:
         return [_account(row) for row in connection.execute(select(accounts).order_by(accounts.c.name))]
-
-
-def may(role: str, wanted: Role) -> bool:
-    return role in ROLES and ROLES.index(role) >= ROLES.index(wanted)
 
 
 # -------------------------------------------------------------------------------------------- changing
@@ -135,15 +129,6 @@ def set_password(
         account = _expected(connection, name)
     values = {"password": hashed(password, account), **_UNLOCKED}
     _change(database, name, "password", values, by, address, but_session=but_session)
-
-
-def set_full_name(connection: Connection, name: str, full_name: str) -> None:
-    """As the identity provider has it; one that does not fit is left alone."""
-    try:
-        fit = msgspec.convert(full_name, Annotated[Line, Meta(min_length=1)])
-    except msgspec.ValidationError:
-        return
-    connection.execute(accounts.update().where(accounts.c.name == name).values(full_name=fit))
 
 
 _UNLOCKED: dict[str, Any] = {"failed": 0, "locked_until": None}

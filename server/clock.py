@@ -19,3 +19,14 @@ def text(moment: datetime.datetime) -> str:
 def later(seconds: float) -> str:
     """So long from now; earlier when negative."""
     return text(datetime.datetime.now(UTC) + datetime.timedelta(seconds=seconds))
+
+
+def of(seconds: float) -> str:
+    """Since 1970."""
+    return text(datetime.datetime.fromtimestamp(seconds, UTC))
+
+
+def age(at: str) -> float:
+    """Of a time in a table, s."""
+    moment = datetime.datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return (datetime.datetime.now(UTC) - moment).total_seconds()

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +17,7 @@ from edge.errors import ConfigError
 from edge.types import Struct
 from server.export.send import Pacs, Web
 from server.report import Language
+from server.role import Role
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,6 +36,7 @@ class Http(Struct, frozen=True, kw_only=True):
     certificate: str = ""  # PEM file, with its chain
     key: str = ""  # PEM file
     proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
+    metrics_token_file: str = ""  # who has it may read `/metrics` and why `/health` says no; "": this machine may
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -55,13 +58,42 @@ class Sign(Struct, frozen=True, kw_only=True):
     signatures: Annotated[int, Meta(ge=1, le=2)] = 1  # of different people, until a report is final
 
 
+class Service(Web, frozen=True, kw_only=True):
+    """Secrets may lie in files of their own."""
+
+    token_file: str = ""
+    password_file: str = ""
+
+
 class Export(Struct, frozen=True, kw_only=True):
     """`[export]`: where a report goes. Drafts only where `drafts` says so."""
 
     pacs: Pacs | None = None
-    stow: Web | None = None
-    fhir: Web | None = None
+    stow: Service | None = None
+    fhir: Service | None = None
     drafts: bool = False
+
+
+class Oidc(Struct, frozen=True, kw_only=True):
+    """`[oidc]`: an identity provider of the hospital's, for OpenID Connect."""
+
+    issuer: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+\Z")]  # exactly as the provider names itself
+    client_id: Annotated[str, Meta(min_length=1)]
+    client_secret_file: str = ""  # "": a public client, by PKCE alone
+    ca: str = ""  # a file of certificates; "" the system's
+    role_claim: str = "groups"  # of the ID token; a.b: of an object in it
+    roles: dict[str, Role]  # a value of that claim → a role; of several the highest
+    name_claim: str = "preferred_username"
+    only: bool = False  # nobody logs in with a password of ours
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
+
+    def __post_init__(self) -> None:
+        if self.issuer.startswith("http://") and urlsplit(self.issuer).hostname not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):
+            raise ValueError(f"issuer {self.issuer}: expected https://")
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -75,6 +107,7 @@ class Config(Struct, frozen=True, kw_only=True):
     draft: Draft = Draft()
     sign: Sign = Sign()
     export: Export = Export()
+    oidc: Oidc | None = None
 
     @property
     def folder(self) -> Path:
@@ -107,6 +140,43 @@ def _beside(config: Config, folder: Path) -> Config:
         return str(folder / name) if name else ""
 
     replace = msgspec.structs.replace
-    http = replace(config.http, certificate=path(config.http.certificate), key=path(config.http.key))
+    files = {name: path(getattr(config.http, name)) for name in ("certificate", "key", "metrics_token_file")}
+    http = replace(config.http, **files)
     draft = replace(config.draft, key_file=path(config.draft.key_file), ca=path(config.draft.ca))
-    return replace(config, data_dir=path(config.data_dir), http=http, draft=draft)
+    oidc = config.oidc
+    if oidc is not None:
+        oidc = replace(oidc, client_secret_file=path(oidc.client_secret_file), ca=path(oidc.ca))
+    export = _export(config.export, folder)
+    return replace(config, data_dir=path(config.data_dir), http=http, draft=draft, oidc=oidc, export=export)
+
+
+def _export(export: Export, folder: Path) -> Export:
+    """With its secrets. Raises ConfigError."""
+    replace = msgspec.structs.replace
+    pacs = export.pacs and replace(export.pacs, ca=str(folder / export.pacs.ca) if export.pacs.ca else "")
+    services = {name: _service(name, getattr(export, name), folder) for name in ("stow", "fhir")}
+    return replace(export, pacs=pacs, **services)
+
+
+def _service(name: str, service: Service | None, folder: Path) -> Service | None:
+    if service is None:
+        return None
+    told: dict[str, str] = {"ca": str(folder / service.ca) if service.ca else ""}
+    for key in ("token", "password"):
+        file = getattr(service, f"{key}_file")
+        if file and getattr(service, key):
+            raise ConfigError(f"export.{name}: {key} and {key}_file: expected one of them")
+        if file:
+            told[key] = _secret(f"export.{name}.{key}_file", folder / file)
+    return msgspec.structs.replace(service, **told)
+
+
+def _secret(key: str, file: Path) -> str:
+    """A file's first line."""
+    try:
+        secret = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{key} {file}: {exc.strerror if isinstance(exc, OSError) else 'not text'}") from exc
+    if not secret:
+        raise ConfigError(f"{key} {file}: empty")
+    return secret

@@ -24,13 +24,13 @@ from starlette.concurrency import run_in_threadpool
 
 from edge.types import Struct
 from server import audit, enrolment, sessions
-from server.accounts import Role, may
 from server.audit import Detail
 from server.authority import fingerprint
 from server.config import Config
 from server.errors import RefusedError
 from server.limits import Limits
 from server.peer import peer_certificate
+from server.role import Role, may
 from server.sessions import Session
 from server.store.database import Database
 
@@ -80,18 +80,22 @@ def cookie(request: Request) -> str:
     return sessions.COOKIE if encrypted(request) else sessions.COOKIE_PLAIN
 
 
+def origin(request: Request) -> str:
+    """As people reach this server."""
+    config: Config = request.app.state.config
+    asked = urlsplit(str(request.url))
+    return config.http.url or f"{asked.scheme}://{asked.netloc}"
+
+
 def check_origin(request: Request) -> None:
     """A change has to come from a page of ours. Browsers say so, and no page can make them say it. Raises
     RefusedError."""
     fetched = request.headers.get("sec-fetch-site")
     if fetched == "same-origin":
         return
-    config: Config = request.app.state.config
-    asked = urlsplit(str(request.url))
-    ours = config.http.url or f"{asked.scheme}://{asked.netloc}"
-    origin = request.headers.get("origin")
-    if fetched is not None or origin != ours:
-        raise RefusedError(f"a page of {origin or 'no known place'} may change nothing here, only one of {ours}", 403)
+    ours, theirs = origin(request), request.headers.get("origin")
+    if fetched is not None or theirs != ours:
+        raise RefusedError(f"a page of {theirs or 'no known place'} may change nothing here, only one of {ours}", 403)
 
 
 # ------------------------------------------------------------------------------------------------ people

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import select
 import signal
 import struct
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -33,7 +31,6 @@ from server.report import Report
 WITHIN_S = 60.0
 KEPT_MOST = 64 << 20  # bytes of finished ones
 _LENGTH = struct.Struct(">Q")
-_PART = 1 << 16
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -112,7 +109,7 @@ class _Printer:
         )
         try:
             done = msgspec.msgpack.decode(self._asked(msgspec.msgpack.encode(order)), type=Done)
-        except (OSError, TimeoutError, msgspec.DecodeError) as exc:
+        except (OSError, msgspec.DecodeError) as exc:
             how = self.end()
             raise ServerError(
                 f"report of {case.record.procedure}: no PDF, {exc} (the page maker ended with {how})"
@@ -143,24 +140,26 @@ class _Printer:
             )
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._child.stdin.write(_LENGTH.pack(len(order)) + order)
-        self._child.stdin.flush()
-        until_s = time.monotonic() + WITHIN_S
-        (length,) = _LENGTH.unpack(_read(self._child.stdout, _LENGTH.size, until_s))
-        return _read(self._child.stdout, length, until_s)
+        late = threading.Timer(WITHIN_S, self._child.kill)  # it may hang while it reads, too
+        late.start()
+        try:
+            self._child.stdin.write(_LENGTH.pack(len(order)) + order)
+            self._child.stdin.flush()
+            (length,) = _LENGTH.unpack(_read(self._child.stdout, _LENGTH.size))
+            return _read(self._child.stdout, length)
+        except OSError as exc:
+            if late.finished.is_set():
+                raise OSError(f"it took longer than {WITHIN_S:g} s") from exc
+            raise
+        finally:
+            late.cancel()
 
 
-def _read(pipe: IO[bytes], size: int, until_s: float) -> bytes:
-    """Raises TimeoutError, OSError when it ends before."""
-    parts = bytearray()
-    while len(parts) < size:
-        if not select.select([pipe], [], [], max(0.0, until_s - time.monotonic()))[0]:
-            raise TimeoutError(f"it took longer than {WITHIN_S:g} s")
-        part = pipe.raw.read(min(_PART, size - len(parts)))  # type: ignore[attr-defined]
-        if not part:
-            raise OSError("it broke off")
-        parts += part
-    return bytes(parts)
+def _read(pipe: IO[bytes], size: int) -> bytes:
+    content = pipe.read(size)
+    if len(content) < size:
+        raise OSError("it broke off")
+    return content
 
 
 # ------------------------------------------------------------------------------------------- in the process

@@ -40,8 +40,10 @@ class Session(Struct, frozen=True, kw_only=True):
         return self.proven_at > clock.later(-PROVEN_S)
 
 
-def open_session(database: Database, account: str, *, address: str = "", how: str = "password") -> str:
-    """The token, for the cookie."""
+def open_session(
+    database: Database, account: str, *, address: str = "", how: str = "password", proven_at: str = ""
+) -> str:
+    """The token, for the cookie. `proven_at`: when the person showed who it is; "" just now."""
     token, now = secrets.token_urlsafe(32), clock.now()
     row = {
         "token": _digest(token),
@@ -49,7 +51,7 @@ def open_session(database: Database, account: str, *, address: str = "", how: st
         "csrf": secrets.token_urlsafe(32),
         "made_at": now,
         "seen_at": now,
-        "proven_at": now,
+        "proven_at": proven_at or now,
         "ends_at": clock.later(LONGEST_S),
     }
     with database.write() as connection:
@@ -80,11 +82,11 @@ def find(database: Database, token: str, *, touch: bool = True) -> Session | Non
     return _session(row)
 
 
-def proven(database: Database, session: Session) -> None:
-    """The person has just shown again who it is."""
+def proven(database: Database, session: Session, proven_at: str = "") -> None:
+    """The person has shown again who it is, then or just now."""
     with database.write() as connection:
-        at = sessions.c.token == session.digest
-        connection.execute(sessions.update().where(at).values(proven_at=clock.now(), seen_at=clock.now()))
+        values = {"proven_at": proven_at or clock.now(), "seen_at": clock.now()}
+        connection.execute(sessions.update().where(sessions.c.token == session.digest).values(values))
 
 
 def close(database: Database, session: Session, *, address: str = "") -> None:

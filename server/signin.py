@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from server import accounts, guard, limits, sessions
+from server.config import Config
 from server.errors import RefusedError
 from server.guard import Person
 from server.web.pages import render
@@ -16,6 +18,7 @@ from server.web.pages import render
 router = APIRouter()
 NOBODY = "there is no account yet: an administrator makes the first one with `endoedge-server account create`"
 SIGN_AGAIN = "expected your password: more than five minutes ago you last showed who you are"
+PROVE_THERE = "expected you to show the identity provider again who you are: more than five minutes ago you last did"
 Text = Annotated[str, Form()]
 Somebody = Annotated[Person, Depends(guard.person("viewer"))]
 
@@ -25,8 +28,9 @@ def login_page(request: Request, next: str = "/") -> Response:
     token = request.cookies.get(guard.cookie(request), "")
     if token and sessions.find(guard.database(request), token):
         return RedirectResponse(local(next), 303)
-    said = "" if accounts.everybody(guard.database(request)) else NOBODY
-    return page(request, "login.html", next=local(next), name="", said=said)
+    config: Config = request.app.state.config
+    said = "" if config.oidc or accounts.everybody(guard.database(request)) else NOBODY
+    return page(request, "login.html", **shown(request, next=next, said=said))
 
 
 @router.post("/login")
@@ -34,16 +38,30 @@ def login(request: Request, name: Text = "", password: Text = "", next: Text = "
     guard.check_origin(request)
     address, bounds = guard.address(request), guard.limits(request)
     try:
+        if only_oidc(request):
+            raise RefusedError("this server takes no passwords: log in at the identity provider", 403)
         bounds.login.take(limits.place(address))
         bounds.login_name.take(name.strip().lower()[:64])
         account = accounts.prove(guard.database(request), name, password, address=address)
     except RefusedError as exc:
-        shown: dict[str, Any] = {"next": local(next), "name": name[:64], "said": str(exc)}
-        return page(request, "login.html", status=exc.status, headers=exc.headers, **shown)
+        values = shown(request, next=next, name=name[:64], said=str(exc))
+        return page(request, "login.html", status=exc.status, headers=exc.headers, **values)
     return welcome(request, account.name, local(next), how="password")
 
 
-def welcome(request: Request, account: str, place: str, *, how: str) -> Response:
+def shown(request: Request, *, next: str = "/", name: str = "", said: str = "") -> dict[str, Any]:
+    """What the login page says."""
+    config: Config = request.app.state.config
+    provider = urlsplit(config.oidc.issuer).hostname if config.oidc is not None else ""
+    return {"next": local(next), "name": name, "said": said, "provider": provider, "password": not only_oidc(request)}
+
+
+def only_oidc(request: Request) -> bool:
+    config: Config = request.app.state.config
+    return config.oidc is not None and config.oidc.only
+
+
+def welcome(request: Request, account: str, place: str, *, how: str, proven_at: str = "") -> Response:
     """A new session; the one that this browser had is over."""
     database, address = guard.database(request), guard.address(request)
     if (token := request.cookies.get(guard.cookie(request))) and (old := sessions.find(database, token)):
@@ -51,7 +69,7 @@ def welcome(request: Request, account: str, place: str, *, how: str) -> Response
     response = RedirectResponse(place, 303)
     response.set_cookie(
         guard.cookie(request),
-        sessions.open_session(database, account, address=address, how=how),
+        sessions.open_session(database, account, address=address, how=how, proven_at=proven_at),
         secure=guard.encrypted(request),
         httponly=True,
         samesite="lax",
@@ -100,7 +118,7 @@ def require_proof(request: Request, who: Person, password: str, *, always: bool 
     if who.session.proven and not always:
         return
     if not who.session.local:
-        raise RefusedError("expected you to log in again: your last login is older than five minutes", 401)
+        raise RefusedError(PROVE_THERE, 401)
     if not password:
         raise RefusedError(SIGN_AGAIN, 401)
     _prove(request, who, password, "prove")

@@ -12,6 +12,7 @@ from edge.errors import UsageError
 from server import accounts
 from server.cli.means import opened, operator
 from server.errors import ServerError
+from server.role import ROLES
 
 
 def add(commands: Any) -> None:
@@ -20,7 +21,7 @@ def add(commands: Any) -> None:
     create = actions.add_parser("create", help="make an account; its password is asked for")
     create.add_argument("name", metavar="NAME", help="to log in with: a-z, 0-9 and . _ @ + -")
     create.add_argument("--full-name", required=True, metavar="TEXT", help="as it stands under a report")
-    create.add_argument("--role", required=True, choices=accounts.ROLES)
+    create.add_argument("--role", required=True, choices=ROLES)
     password = actions.add_parser("password", help="another password; ends the account's sessions and its lock")
     for action in (create, password):
         action.add_argument(
@@ -31,7 +32,7 @@ def add(commands: Any) -> None:
     enable = actions.add_parser("enable", help="takes that back, and a lock")
     for action in (password, role, disable, enable):
         action.add_argument("name", metavar="NAME")
-    role.add_argument("role", choices=accounts.ROLES)
+    role.add_argument("role", choices=ROLES)
     actions.add_parser("list", help="all of them")
     for name, action in actions.choices.items():
         action.set_defaults(run=run, action=name)

@@ -106,6 +106,11 @@ def _times(record: Record, checklist: Checklist) -> Iterator[Value]:
         if number is not None:
             said = frozenset(("topic:view", f"view:{view}"))
             yield Value(f"{times.id}.view.{view}", facts, "time", number, said, roles=LENGTH)
+    for rung, value in times.effort_s.items():
+        number = values.seconds(value)
+        if number is not None:
+            said = frozenset(("topic:effort", f"effort:{rung}"))
+            yield Value(f"{times.id}.effort.{rung}", facts, "time", number, said, roles=LENGTH)
     for threshold in thresholds(record, checklist):
         said = threshold.about | {"topic:list", "topic:below" if threshold.below else "topic:not_below"}
         yield Value(f"{times.id}.list.{threshold.of}", facts, "time", threshold.at_least_s, said, roles=LENGTH)

@@ -81,6 +81,9 @@ def facts(record: Record) -> Iterator[str]:
         if values.seconds(value) is not None:
             yield f"{times.id}.{name}"
     yield from (f"{times.id}.view.{name}" for name, value in times.view_s.items() if values.seconds(value) is not None)
+    for name, value in times.effort_s.items():
+        if value and name != "full" and values.seconds(value) is not None:
+            yield f"{times.id}.effort.{name}"
     if values.started(record.heading.started_at, record.heading.clock_trusted):
         yield f"{times.id}.started"
     for landmark in record.landmarks:

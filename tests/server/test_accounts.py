@@ -7,8 +7,10 @@ from argon2 import PasswordHasher
 from sqlalchemy import select
 
 from server import accounts, audit, clock, sessions
+from server import role as role_of
 from server.accounts import Account
 from server.errors import RefusedError
+from server.role import Role
 from server.store import tables
 from server.store.database import Database
 
@@ -279,5 +281,5 @@ def test_a_hash_with_less_work_is_made_anew(database: Database, monkeypatch: pyt
         ("", "viewer", False),
     ],
 )
-def test_roles(role: str, wanted: accounts.Role, may: bool) -> None:
-    assert accounts.may(role, wanted) is may
+def test_roles(role: str, wanted: Role, may: bool) -> None:
+    assert role_of.may(role, wanted) is may

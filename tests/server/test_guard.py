@@ -263,4 +263,4 @@ def test_a_person_is_no_box(app: FastAPI) -> None:
 
 
 def test_routes_that_ask_nobody_are_the_ones_that_have_to(app: FastAPI) -> None:
-    assert sorted(guard.unguarded(app)) == ["/login", "/login", "/v1/enrol"]
+    assert sorted(guard.unguarded(app)) == ["/login", "/login", "/login/oidc", "/login/oidc/back", "/v1/enrol"]

@@ -349,6 +349,28 @@ def test_a_procedure_without_a_draft_can_be_looked_at(server: Desk) -> None:
     assert server.browser("ada").get(place(key, "sign")).status_code == 409
 
 
+def test_questions_are_answered_from_the_record_and_kept(server: Desk, key: Key) -> None:
+    ada, at = server.browser("ada"), place(key, "questions")
+    sent = ada.post(at, part=True, question="How long did the withdrawal take?")
+    assert sent.status_code == 200
+    assert "8 min 11 s" in sent.text
+    assert 'data-fact="T1"' in sent.text
+    sent = ada.post(at, question="How big was the <b>polyp</b>?")
+    assert sent.headers["location"] == f"{place(key)}#questions"
+    page = server.browser("vera").get(place(key)).text
+    assert "How big was the &lt;b&gt;polyp&lt;/b&gt;?" in page
+    assert "How long did the withdrawal take?" in page
+    assert 'name="question"' not in page
+    refused = ada.post(at, question="x" * 501)
+    assert (refused.status_code, "expected 1 to 500" in refused.text) == (400, True)
+    assert server.browser("vera").post(at, question="x").status_code == 403
+    assert ("ada", "question.ask") in server.audited()
+    for _ in range(12):
+        sent = ada.post(at, part=True, question="And now?")
+    assert "too many tries" in sent.text
+    assert "And now?" in sent.text
+
+
 def test_how_pages_look_is_remembered_without_javascript(server: Desk, key: Key) -> None:
     vera = server.browser("vera")
     sent = vera.post("/look", theme="dark", size="large", next=place(key))

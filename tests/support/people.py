@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from starlette.testclient import TestClient
 
-from server import accounts, app, enrolment_routes, guard, serving, signin
+from server import accounts, app, enrolment_routes, guard, oidc_routes, serving, signin
 from server.config import Config, Http
 from server.errors import RefusedError
 from server.store.database import Database
@@ -25,7 +25,7 @@ def application(database: Database, config: Config | None = None, routers: Itera
     made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, max_body_size=app.FORM_MOST)
     made.state.config, made.state.database = config or Config(), database
     made.add_exception_handler(RefusedError, app._refused)
-    for router in (enrolment_routes.router, signin.router, *routers):
+    for router in (enrolment_routes.router, signin.router, oidc_routes.router, *routers):
         made.include_router(router)
     return made
 

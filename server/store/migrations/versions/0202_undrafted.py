@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0201"
-down_revision = "0101"
+revision = "0202"
+down_revision = "0201"
 
 _KEY = ("device", "procedure", "revision")
 
