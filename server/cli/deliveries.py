@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from edge.errors import UsageError
 from server import audit, deliveries
-from server.cli.means import operator, opened
+from server.cli.means import opened, operator
 from server.config import Config
 from server.deliveries import Delivery
 from server.reports import Key

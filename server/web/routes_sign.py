@@ -125,6 +125,7 @@ def _form(
         "sexes": ("unknown", "female", "male", "other"),
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
+        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
     if not is_part(request):
         return render("sign.html", {**values, "values": values}, status=status, request=request)
@@ -202,6 +203,7 @@ def _addendum(
         "cites": cites,
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
+        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
     if not is_part(request):
         return render("addendum.html", {**values, "values": values}, status=status, request=request)
