@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import math
 from pathlib import Path
@@ -62,7 +63,13 @@ def _box(polyp: PolypTruth, x: int, y: int) -> tuple[float, float, float, float]
 
 
 def example() -> tuple[Record, dict[str, bytes]]:
-    """A record and its key frames by sha256."""
+    """A record and its key frames by sha256. Drawn once a process."""
+    record, frames = _example()
+    return record, dict(frames)
+
+
+@functools.cache
+def _example() -> tuple[Record, dict[str, bytes]]:
     made = [key_frame(TURN, polyps=False), *(key_frame(index) for index in SHOWN)]
     turn, *shown = (kept for kept, _ in made)
     record = Record(

@@ -207,7 +207,7 @@ def said_of(own: Path, capsys: pytest.CaptureFixture[str], *order: str) -> tuple
 def test_another_recipe_does_not_go_on_with_it(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (done / "recipe.toml").write_text(RECIPE.replace("rank = 8", "rank = 4").replace("[lora]", "seed = 7\n[lora]"))
     code, said = said_of(done, capsys, "sft")
-    assert (code, "was begun with another seed, settings; remove it" in said) == (1, True)
+    assert (code, "was begun with other values (seed, settings); remove it" in said) == (1, True)
 
 
 def test_another_checkpoint_is_not_merged(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
