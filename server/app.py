@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server import documents
 from server.config import Config
 from server.errors import RefusedError, ServerError
 from server.keep import Keep
@@ -19,7 +20,7 @@ from server.store.database import Database
 from server.web.routes import prepare
 
 log = logging.getLogger(__name__)
-ROUTERS = ("receive", "enrolment_routes", "signin", "oidc_routes", "web.routes")
+ROUTERS = ("receive", "enrolment_routes", "signin", "oidc_routes", "health", "documents", "web.routes")
 """Modules of `server` with a `router`."""
 FORM_MOST = 1 << 20  # bytes of what a page sends; what boxes send has limits of its own
 _EVERY = {
@@ -43,6 +44,7 @@ def create(config: Config, database: Database, keep: Keep) -> FastAPI:
     app.add_exception_handler(ServerError, _failed)
     app.add_exception_handler(HTTPException, _http)
     prepare(app)
+    documents.prepare(app)
     for name in ROUTERS:
         app.include_router(importlib.import_module(f"server.{name}").router)
     return app

@@ -24,3 +24,9 @@ def later(seconds: float) -> str:
 def of(seconds: float) -> str:
     """Since 1970."""
     return text(datetime.datetime.fromtimestamp(seconds, UTC))
+
+
+def age(at: str) -> float:
+    """Of a time in a table, s."""
+    moment = datetime.datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return (datetime.datetime.now(UTC) - moment).total_seconds()

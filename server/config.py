@@ -37,6 +37,7 @@ class Http(Struct, frozen=True, kw_only=True):
     certificate: str = ""  # PEM file, with its chain
     key: str = ""  # PEM file
     proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
+    metrics_token_file: str = ""  # who has it may read `/metrics` and why `/health` says no; "": this machine may
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -58,12 +59,19 @@ class Sign(Struct, frozen=True, kw_only=True):
     signatures: Annotated[int, Meta(ge=1, le=2)] = 1  # of different people, until a report is final
 
 
+class Service(Web, frozen=True, kw_only=True):
+    """Secrets may lie in files of their own."""
+
+    token_file: str = ""
+    password_file: str = ""
+
+
 class Export(Struct, frozen=True, kw_only=True):
     """`[export]`: where a report goes. Drafts only where `drafts` says so."""
 
     pacs: Pacs | None = None
-    stow: Web | None = None
-    fhir: Web | None = None
+    stow: Service | None = None
+    fhir: Service | None = None
     drafts: bool = False
 
 
@@ -154,14 +162,47 @@ def _beside(config: Config, folder: Path) -> Config:
         return str(folder / name) if name else ""
 
     replace = msgspec.structs.replace
-    http = replace(config.http, certificate=path(config.http.certificate), key=path(config.http.key))
+    files = {name: path(getattr(config.http, name)) for name in ("certificate", "key", "metrics_token_file")}
+    http = replace(config.http, **files)
     draft = replace(config.draft, key_file=path(config.draft.key_file), ca=path(config.draft.ca))
     oidc = config.oidc
     if oidc is not None:
         oidc = replace(oidc, client_secret_file=path(oidc.client_secret_file), ca=path(oidc.ca))
     worklist = config.worklist
     if worklist is not None:
-        dicom = worklist.dicom
-        dicom = replace(dicom, ca=path(dicom.ca)) if dicom is not None else None
+        dicom = worklist.dicom and replace(worklist.dicom, ca=path(worklist.dicom.ca))
         worklist = replace(worklist, folder=path(worklist.folder), dicom=dicom)
-    return replace(config, data_dir=path(config.data_dir), http=http, draft=draft, oidc=oidc, worklist=worklist)
+    parts = {"http": http, "draft": draft, "oidc": oidc, "worklist": worklist}
+    return replace(config, data_dir=path(config.data_dir), export=_export(config.export, folder), **parts)
+
+
+def _export(export: Export, folder: Path) -> Export:
+    """With its secrets. Raises ConfigError."""
+    replace = msgspec.structs.replace
+    pacs = export.pacs and replace(export.pacs, ca=str(folder / export.pacs.ca) if export.pacs.ca else "")
+    services = {name: _service(name, getattr(export, name), folder) for name in ("stow", "fhir")}
+    return replace(export, pacs=pacs, **services)
+
+
+def _service(name: str, service: Service | None, folder: Path) -> Service | None:
+    if service is None:
+        return None
+    told: dict[str, str] = {"ca": str(folder / service.ca) if service.ca else ""}
+    for key in ("token", "password"):
+        file = getattr(service, f"{key}_file")
+        if file and getattr(service, key):
+            raise ConfigError(f"export.{name}: {key} and {key}_file: expected one of them")
+        if file:
+            told[key] = _secret(f"export.{name}.{key}_file", folder / file)
+    return msgspec.structs.replace(service, **told)
+
+
+def _secret(key: str, file: Path) -> str:
+    """A file's first line."""
+    try:
+        secret = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{key} {file}: {exc.strerror if isinstance(exc, OSError) else 'not text'}") from exc
+    if not secret:
+        raise ConfigError(f"{key} {file}: empty")
+    return secret

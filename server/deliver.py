@@ -2,7 +2,7 @@
 
 `deliver:DEVICE/PROCEDURE/REVISION/NUMBER/TARGET/SINCE`, where SINCE is when it became due: a system that is away puts
 its rows off, and nothing waits in a worker's hands. Sending twice is harmless (fixed UIDs and ids), so every step may
-be done again. Away or failing: tried for ever, at most a minute apart; refused: a person's. The rows: `server.deliveries`.
+be done again. Away or failing: tried for ever, at most a minute apart; refused: a person's. Rows: `deliveries.py`.
 """
 
 from __future__ import annotations

@@ -5,11 +5,14 @@ Which box a picture came from is the database's (`frames`): nobody reads a pictu
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Protocol
 
 from edge.durable import sync_folder, write_atomically
 from server.errors import ServerError
+
+_PROOF = 64 << 10  # bytes
 
 
 class Keep(Protocol):
@@ -22,6 +25,9 @@ class Keep(Protocol):
 
     def discard(self, sha256: str) -> None:
         """Harmless when it is not there."""
+
+    def prove(self) -> None:
+        """Something can be written and read."""
 
 
 class Folder:
@@ -57,6 +63,15 @@ class Folder:
             self._file(sha256).unlink(missing_ok=True)
         except OSError as exc:
             raise ServerError(f"{self._file(sha256)}: {exc.strerror}") from exc
+
+    def prove(self) -> None:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".proof-") as file:
+                file.write(bytes(_PROOF))
+                file.flush()
+        except OSError as exc:
+            raise ServerError(f"{self._root}: {exc.strerror}") from exc
 
     def _file(self, sha256: str) -> Path:
         return self._root / sha256[:2] / f"{sha256}.jpg"

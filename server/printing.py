@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import select
 import signal
 import struct
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -33,7 +31,6 @@ from server.report import Report
 WITHIN_S = 60.0
 KEPT_MOST = 64 << 20  # bytes of finished ones
 _LENGTH = struct.Struct(">Q")
-_PART = 1 << 16
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -78,6 +75,11 @@ class Printers:
                 self._kept.popitem(last=False)
         return made
 
+    def warm(self) -> None:
+        """Starts one, so that the first PDF need not wait for it."""
+        with self._one() as printer:
+            printer.start()
+
     def close(self) -> None:
         for _ in range(self._count):
             self._idle.get().end()
@@ -112,7 +114,7 @@ class _Printer:
         )
         try:
             done = msgspec.msgpack.decode(self._asked(msgspec.msgpack.encode(order)), type=Done)
-        except (OSError, TimeoutError, msgspec.DecodeError) as exc:
+        except (OSError, msgspec.DecodeError) as exc:
             how = self.end()
             raise ServerError(
                 f"report of {case.record.procedure}: no PDF, {exc} (the page maker ended with {how})"
@@ -135,32 +137,38 @@ class _Printer:
         child.stdout.close()
         return child.returncode
 
-    def _asked(self, order: bytes) -> bytes:
+    def start(self) -> subprocess.Popen[bytes]:
+        """Harmless when it runs."""
         if self._child is None or self._child.poll() is not None:
             self.end()
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "server.printing"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(_LENGTH.pack(len(order)) + order)
-        self._child.stdin.flush()
-        until_s = time.monotonic() + WITHIN_S
-        (length,) = _LENGTH.unpack(_read(self._child.stdout, _LENGTH.size, until_s))
-        return _read(self._child.stdout, length, until_s)
+            command = [sys.executable, "-m", "server.printing"]
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self._child
+
+    def _asked(self, order: bytes) -> bytes:
+        child = self.start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        late = threading.Timer(WITHIN_S, child.kill)  # it may hang while it reads, too
+        late.start()
+        try:
+            child.stdin.write(_LENGTH.pack(len(order)) + order)
+            child.stdin.flush()
+            (length,) = _LENGTH.unpack(_read(child.stdout, _LENGTH.size))
+            return _read(child.stdout, length)
+        except OSError as exc:
+            if late.finished.is_set():
+                raise OSError(f"it took longer than {WITHIN_S:g} s") from exc
+            raise
+        finally:
+            late.cancel()
 
 
-def _read(pipe: IO[bytes], size: int, until_s: float) -> bytes:
-    """Raises TimeoutError, OSError when it ends before."""
-    parts = bytearray()
-    while len(parts) < size:
-        if not select.select([pipe], [], [], max(0.0, until_s - time.monotonic()))[0]:
-            raise TimeoutError(f"it took longer than {WITHIN_S:g} s")
-        part = pipe.raw.read(min(_PART, size - len(parts)))  # type: ignore[attr-defined]
-        if not part:
-            raise OSError("it broke off")
-        parts += part
-    return bytes(parts)
+def _read(pipe: IO[bytes], size: int) -> bytes:
+    content = pipe.read(size)
+    if len(content) < size:
+        raise OSError("it broke off")
+    return content
 
 
 # ------------------------------------------------------------------------------------------- in the process
@@ -169,6 +177,10 @@ def _read(pipe: IO[bytes], size: int, until_s: float) -> bytes:
 def main() -> int:
     """Until standard input ends: with whoever started us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from server.export import pdf
+
+    with contextlib.suppress(Exception):  # whatever it is, who orders a PDF is told
+        pdf.warm()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(_LENGTH.size):
         (length,) = _LENGTH.unpack(head)

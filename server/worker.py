@@ -121,3 +121,24 @@ def seated(database: Database, folder: Path) -> Iterator[tuple[Seats, int]]:
         raise ServerError(f"{MOST} workers run already on {database.name}")
     finally:
         seats.close()
+
+
+def seats_taken(database: Database, folder: Path) -> list[int]:
+    """Numbers of the workers that run. Raises ServerError."""
+    if not database.is_sqlite:
+        held = "SELECT DISTINCT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND granted"
+        here = "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY objid"
+        with database.read() as connection:
+            return [int(row[0]) for row in connection.execute(text(f"{held} {here}"), {"space": Locks._SPACE})]
+    files = sorted(folder.glob("worker-*"), key=lambda file: int(file.name.rpartition("-")[2]))
+    return [int(file.name.rpartition("-")[2]) for file in files if _is_held(file)]
+
+
+def _is_held(file: Path) -> bool:
+    """A worker that looks for a seat at this very moment takes the next one."""
+    with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

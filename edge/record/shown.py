@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.procedure import KeyFrame, Record
+from edge.procedure import Finding, KeyFrame, Landmark, Record
 from edge.types import Box, Field, Struct
 
 
@@ -29,6 +29,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     field: Field  # of the tower's picture
 
 
+KEY_FRAME_OF = "key frame of"  # in `Record.not_recorded`
 AtS = Callable[[Shown], float]
 """When a picture was taken, in seconds since its procedure's start."""
 
@@ -42,7 +43,8 @@ def of_landmark(kind: str) -> str:
 
 
 def with_key_frames(record: Record, folder: Path, at_s: AtS) -> Record:
-    """And those pictures in `folder` that show its findings and landmarks, as they are on the disk. Raises OSError."""
+    """And those pictures in `folder` that show its findings and landmarks, as they are on the disk; where there is none
+    the record says so. Raises OSError."""
     findings = tuple(
         msgspec.structs.replace(one, key_frame=_first(_names_of(one.label, one.track, folder), folder, at_s))
         for one in record.findings
@@ -51,7 +53,10 @@ def with_key_frames(record: Record, folder: Path, at_s: AtS) -> Record:
         msgspec.structs.replace(one, key_frame=_first([of_landmark(one.kind)], folder, at_s))
         for one in record.landmarks
     )
-    return msgspec.structs.replace(record, findings=findings, landmarks=landmarks)
+    facts: list[Landmark | Finding] = [*landmarks, *findings]
+    without = {f"{KEY_FRAME_OF} {one.id}": "none was kept" for one in facts if one.key_frame is None}
+    before = {what: why for what, why in record.not_recorded.items() if not what.startswith(KEY_FRAME_OF)}
+    return msgspec.structs.replace(record, findings=findings, landmarks=landmarks, not_recorded=before | without)
 
 
 def interrupted(record: Record, folder: Path) -> Record:

@@ -1,5 +1,5 @@
-"""A Qwen3-VL checkpoint folder with random weights and a few hundred thousand parameters: everything of the real one is
-in it, and it knows nothing. For trying the commands, and for their tests.
+"""A Qwen3-VL checkpoint folder with random weights and a quarter of a million parameters: everything of the real one
+is in it, and it knows nothing. For trying the commands, and for their tests.
 
     python -m server.finetune.tiny DIR
 """
@@ -7,6 +7,7 @@ in it, and it knows nothing. For trying the commands, and for their tests.
 from __future__ import annotations
 
 import argparse
+import importlib.resources
 import json
 from pathlib import Path
 
@@ -35,13 +36,13 @@ def make(folder: Path, seed: int = 0) -> None:
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 64,
-            "intermediate_size": 128,
+            "hidden_size": 32,
+            "intermediate_size": 64,
             "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
             "head_dim": 16,
-            "max_position_embeddings": 8192,
+            "max_position_embeddings": 16_384,
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 10_000.0,
@@ -58,7 +59,7 @@ def make(folder: Path, seed: int = 0) -> None:
             "intermediate_size": 64,
             "num_heads": 2,
             "patch_size": 16,
-            "out_hidden_size": 64,
+            "out_hidden_size": 32,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
         },
@@ -79,13 +80,14 @@ def make(folder: Path, seed: int = 0) -> None:
 
 
 def _tokenizer() -> Qwen2Tokenizer:
-    """Bytes, and some words of the field: nothing is unknown to it."""
+    """Bytes, and the words of our own reports: nothing is unknown to it."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
-    words = ' "cites": "text": polyp colonoscopy withdrawal insertion caecum preparation procedure findings landmarks '
-    raw.train_from_iterator([words] * 10, trainer)
+    trainer = trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, show_progress=False)
+    ours = importlib.resources.files("server.words")
+    texts = [file.read_text(encoding="utf-8") for language in ("en", "de") for file in (ours / language).iterdir()]
+    raw.train_from_iterator([*sorted(texts), '"section": "", "cites": ["T1"], "text": ""}, {"fact": ' * 20], trainer)
     learnt = json.loads(raw.to_str())["model"]
     vocabulary = {**learnt["vocab"], "<|endoftext|>": len(learnt["vocab"])}
     return Qwen2Tokenizer(

@@ -40,7 +40,7 @@ class Form:
     def asked(self, frames: Callable[[str], bytes | None], frames_most: int, decent: Decent) -> Asked:
         """As an endpoint is asked for a draft, but for the facts that are not `decent`."""
         facts = [one for one in self._facts[: wording.FACTS_MOST] if decent(one.text)]
-        parts: list[dict[str, str]] = [{"type": "text", "text": wording._text(facts)}]
+        parts: list[dict[str, str]] = [{"type": "text", "text": wording.told(facts)}]
         shown = wording.pictures(self._record, frames, frames_most)
         for picture in shown:
             parts += [{"type": "text", "text": picture.name}, {"type": "image"}]

@@ -56,14 +56,13 @@ def static(name: str) -> str:
     return f"/static/{FILES[name].digest}/{name}"
 
 
-def static_file(name: str) -> Response:
-    """Raises RefusedError."""
+def static_file(name: str, digest: str) -> Response:
+    """Kept for ever by browsers, if it is the version that they asked for. Raises RefusedError."""
     found = FILES.get(name)
     if found is None:
         raise RefusedError("no such file", 404)
-    return Response(
-        found.content, media_type=found.kind, headers={"Cache-Control": "public, max-age=31536000, immutable"}
-    )
+    lasting = "public, max-age=31536000, immutable" if digest == found.digest else "no-store"
+    return Response(found.content, media_type=found.kind, headers={"Cache-Control": lasting})
 
 
 def inert(value: Any) -> Any:

@@ -9,21 +9,11 @@ from sqlalchemy import Connection, select
 
 from edge.types import Struct
 from server.clock import now
-from server.report import Sentence
 from server.reports import Key
 from server.store.tables import questions
+from server.words.ask import Answer
 
-QUESTION_MOST = 500  # characters
 SHOWN_MOST = 100
-
-
-class Answered(Struct, frozen=True, kw_only=True):
-    """`sentences`: what was said, what the check struck out among it; `frames`: sha256."""
-
-    sentences: tuple[Sentence, ...] = ()
-    frames: tuple[str, ...] = ()
-    not_recorded: str = ""  # why there is no answer
-    by: str = "template"
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -31,7 +21,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     account: str
     at: str
     question: str
-    answer: Answered
+    answer: Answer
 
 
 def asked(connection: Connection, key: Key) -> list[Asked]:
@@ -44,13 +34,13 @@ def asked(connection: Connection, key: Key) -> list[Asked]:
             account=row.account,
             at=row.at,
             question=row.question,
-            answer=msgspec.json.decode(row.answer, type=Answered),
+            answer=msgspec.json.decode(row.answer, type=Answer),
         )
         for row in reversed(connection.execute(query).all())
     ]
 
 
-def keep(connection: Connection, key: Key, account: str, question: str, answer: Answered) -> Asked:
+def keep(connection: Connection, key: Key, account: str, question: str, answer: Answer) -> Asked:
     kept = Asked(id=secrets.token_hex(16), account=account, at=now(), question=question, answer=answer)
     row = {**key._asdict(), **{name: getattr(kept, name) for name in ("id", "account", "at", "question")}}
     connection.execute(questions.insert(), {**row, "answer": msgspec.json.encode(answer)})

@@ -87,12 +87,20 @@ def _opened(request: Request, who: Person, found: Found, form: Open | None) -> R
 
 
 def page(
-    request: Request, who: Person, found: Found, form: Open | None = None, said: str = "", status: int = 200
+    request: Request,
+    who: Person,
+    found: Found,
+    form: Open | None = None,
+    said: str = "",
+    status: int = 200,
+    *,
+    typed: str = "",
+    not_answered: str = "",
 ) -> Response:
-    """All of it. `said`: what went wrong."""
+    """All of it. `said`: what went wrong; `typed`: a question, and why it was `not_answered`."""
     shown = reading.shown(request, who, found)
     values: dict[str, Any] = {"view": shown, "person": who, "form": form, "said": said}
-    values["csrf"] = who.session.csrf
+    values |= {"csrf": who.session.csrf, "typed": typed, "not_answered": not_answered}
     values["term_of"] = functools.partial(term, shown.language)
     with guard.database(request).read() as connection:
         values["asked"] = questions.asked(connection, shown.key)

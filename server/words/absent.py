@@ -25,6 +25,13 @@ class Absent:
         self._items = {item.key: item for item in checklist.items}
         self._missing = {item.key for item in checklist.missing(record)} | set(record.not_recorded)
 
+    def quoted(self, text: str) -> str:
+        """With each reason that has a number in quotation marks: as boxes write it, it is one piece."""
+        for reason in self._record.not_recorded.values():
+            if counted := self._lexicon.counted(reason):
+                text = text.replace(counted, self._lexicon.quoted(plain(reason)))
+        return text
+
     def claims(self, found: list[Token], cited: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
         """What it says is missing, and the facts that it speaks of. Raises StruckError."""
         times = self._record.times.id

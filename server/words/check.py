@@ -19,7 +19,7 @@ from server.words import lexicon as lexicons
 from server.words.absent import Absent
 from server.words.checklist import Lists
 from server.words.clauses import Clause, Reader
-from server.words.grounds import Value, every
+from server.words.grounds import TIMED, Value, every
 from server.words.phrases import StruckError, items, of_facts, words
 from server.words.statements import Statements
 from server.words.tokens import Token, tokens
@@ -28,7 +28,7 @@ TEXT_MOST = 600  # a `Sentence`'s
 REASON_MOST = 200
 _SECTIONS: tuple[tuple[str, Section], ...] = (  # what is in a claim → where it belongs; the first that fits
     (r"missing\.", "not_recorded"), (r"F\d|count\.(?!interruptions)|no_findings", "findings"),
-    (r"L\d|no_landmarks", "landmarks"), (r"J\d|T\d+\.(view|list|net)|no_judgements", "quality"),
+    (r"L\d|no_landmarks", "landmarks"), (r"J\d|T\d+\.(view|list|net|effort)|no_judgements", "quality"),
     (r"assists|no_diagnosis|clinician|T\d+\.more", "summary"),
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ class Check:
             raise StruckError("it cites nothing")
         if foreign := sorted(cited - self._ids):
             raise StruckError(f"it cites {', '.join(foreign)}, not in the record")
-        found = tokens(text, self._lexicon)
+        found = tokens(self._absent.quoted(text), self._lexicon)
         if self._is_missing(found):
             claims, used = self._absent.claims(found, cited)
         else:
@@ -145,6 +145,7 @@ class _Sentence:
         self.claims.add(value.claim)
         self.used |= value.facts
         self._consumed |= topics & (value.required | value.optional)
+        self._consumed |= {f"phase:{one[6:]}" for one in value.required & TIMED}
 
     def _phase(self, clause: Clause) -> None:
         phases = {one.partition(":")[2] for one in clause.phases}

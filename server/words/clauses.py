@@ -13,9 +13,10 @@ from server.words.tokens import Token
 from server.words.values import plain
 
 _MAINS = ("landmark:", "finding:", "judgement:", "pipeline:")
-_MAIN_TOPICS = {INSERTION, WITHDRAWAL, "topic:procedure", "topic:view", "topic:interruption"}
+_MAIN_TOPICS = {INSERTION, WITHDRAWAL, "topic:procedure", "topic:view", "topic:effort", "topic:interruption"}
 _MARKERS = {
     "topic:view": "view",
+    "topic:effort": "effort",
     "topic:interruption": "signal",
     "topic:procedure": "pipeline",
 }  # whose words may follow in quotes
@@ -48,6 +49,7 @@ class Reader:
             "verdict": {label for one in record.judgements if one.id in cited for label in (one.label, *one.shares)},
             "signal": {one.state for one in record.interruptions if one.id in cited},
             "view": set(record.times.view_s) if record.times.id in cited else set(),
+            "effort": set(record.times.effort_s) if record.times.id in cited else set(),
             "pipeline": {record.heading.made_by.pipeline} if record.times.id in cited else set(),
         }
         self._clause, self._role, self._near, self._marker = Clause(), "", "", ""
@@ -171,5 +173,6 @@ class Reader:
         clause.topics = mains | clause.phases | {one for one in modifiers if not one.startswith("statement:")}
         clause.concepts |= clause.topics
         self._announced = phases if not mains and not clause.numbers else NONE
-        self._mains, self._clause, self._role = mains, Clause(), ""
+        timed = frozenset(f"topic:{one.partition(':')[2]}" for one in self._announced)  # "during withdrawal, 31 s ..."
+        self._mains, self._clause, self._role = mains or timed, Clause(), ""
         return clause

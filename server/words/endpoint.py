@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import httpx
 import msgspec
 
+from edge.errors import ConfigError
 from server.config import Draft
-from server.words.errors import WordsError
 
 ANSWER_MOST = 1 << 20  # bytes
 _SHOWN = 80  # characters of what a server says of its error
@@ -57,18 +57,20 @@ class Completion(msgspec.Struct):
 
 
 class Endpoint:
-    """Raises WordsError for a key or certificates that cannot be read."""
+    """Raises ConfigError for a key or certificates that cannot be read."""
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
         self.model = draft.model
         self._headers = {"Accept-Encoding": "identity"}
+        key_read = False
         try:
             if draft.key_file:
                 self._headers["Authorization"] = f"Bearer {Path(draft.key_file).read_text(encoding='ascii').strip()}"
+            key_read = True
             self._tls = ssl.create_default_context(cafile=draft.ca or None)
         except (OSError, ValueError) as exc:
-            raise WordsError(f"draft: {draft.key_file} or {draft.ca}: {exc}") from exc
+            raise ConfigError(f"draft.{'ca' if key_read else 'key_file'}: {exc}") from exc
 
     @property
     def frames_most(self) -> int:
@@ -156,7 +158,7 @@ def schema(sections: Mapping[str, int], ids: Sequence[str]) -> Json:
         "type": "object",
         "properties": {
             "cites": {"type": "array", "items": {"enum": list(ids)}, "minItems": 1, "maxItems": max(1, len(ids))},
-            "text": {"type": "string", "pattern": "^[A-Za-z0-9ÄÖÜäöüß“”„ ,.;:()%'-]{1,400}$"},
+            "text": {"type": "string", "pattern": "^[A-Za-z0-9ÄÖÜäöüß“”„ ,.;:()%'-]{1,300}$"},
         },
         "required": ["cites", "text"],
         "additionalProperties": False,

@@ -16,6 +16,7 @@ from server.words import values
 from server.words.checklist import Checklist
 
 INSERTION, WITHDRAWAL = "topic:insertion", "topic:withdrawal"
+TIMED = frozenset((INSERTION, WITHDRAWAL))
 PHASES = frozenset(("phase:insertion", "phase:withdrawal"))
 NONE: frozenset[str] = frozenset()
 Measure = Literal["time", "share", "score", "count", "date"]
@@ -63,9 +64,9 @@ def every(record: Record, checklist: Checklist) -> Iterator[Value]:
     """All numbers of a record."""
     yield from _times(record, checklist)
     for landmark in record.landmarks:
-        yield from _landmark(landmark)
+        yield from of_landmark(landmark)
     for finding in record.findings:
-        yield from _finding(finding)
+        yield from of_finding(finding)
     yield from _counts(record)
     if hidden := more(record):
         yield Value(f"{record.times.id}.more", frozenset((record.times.id,)), "count", hidden, NONE, near="near:more")
@@ -105,6 +106,11 @@ def _times(record: Record, checklist: Checklist) -> Iterator[Value]:
         if number is not None:
             said = frozenset(("topic:view", f"view:{view}"))
             yield Value(f"{times.id}.view.{view}", facts, "time", number, said, roles=LENGTH)
+    for rung, value in times.effort_s.items():
+        number = values.seconds(value)
+        if number is not None:
+            said = frozenset(("topic:effort", f"effort:{rung}"))
+            yield Value(f"{times.id}.effort.{rung}", facts, "time", number, said, roles=LENGTH)
     for threshold in thresholds(record, checklist):
         said = threshold.about | {"topic:list", "topic:below" if threshold.below else "topic:not_below"}
         yield Value(f"{times.id}.list.{threshold.of}", facts, "time", threshold.at_least_s, said, roles=LENGTH)
@@ -139,7 +145,7 @@ def net(record: Record) -> float | None:
     return None if whole is None or tool is None else max(0.0, whole - tool)
 
 
-def _landmark(landmark: Landmark) -> Iterator[Value]:
+def of_landmark(landmark: Landmark) -> Iterator[Value]:
     facts, said = frozenset((landmark.id,)), frozenset((f"landmark:{landmark.kind}",))
     at, best = values.seconds(landmark.first_seen_s), values.share(landmark.best_score)
     if at is not None:
@@ -149,7 +155,7 @@ def _landmark(landmark: Landmark) -> Iterator[Value]:
         yield Value(f"{landmark.id}.score", facts, "score", best, said, near="near:score")
 
 
-def _finding(finding: Finding) -> Iterator[Value]:
+def of_finding(finding: Finding) -> Iterator[Value]:
     facts, said = frozenset((finding.id,)), frozenset((f"finding:{finding.label}",))
     first, last = values.seconds(finding.first_seen_s), values.seconds(finding.last_seen_s)
     best = values.seconds(finding.best_seen_s)

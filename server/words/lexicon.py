@@ -24,7 +24,7 @@ Form = Annotated[str, Meta(min_length=1, max_length=120)]
 Forms = Annotated[tuple[Form, ...], Meta(min_length=1)]
 Kind = Literal[
     "topic", "pipeline", "landmark", "finding", "findings", "judgement", "verdict", "view", "signal", "statement",
-    "near", "phase", "role", "group", "marker", "item",
+    "near", "phase", "role", "group", "marker", "item", "effort",
 ]  # fmt: skip
 
 
@@ -38,7 +38,7 @@ class Lexicon(Struct, frozen=True, kw_only=True):
     numbers: dict[str, int]
     units: dict[Literal["1", "60", "3600"], Forms]  # seconds → its names
     terms: dict[Kind, dict[str, Forms]]
-    reasons: dict[str, Forms]  # why something is not recorded: as boxes write it → as we do
+    reasons: dict[str, Forms]  # why something is not recorded: as boxes write it → as we do; a number: `#` → {}
     unseen: Forms  # the same for a landmark, {} its name
     flags: dict[str, Forms]  # what may never be said → beginnings of words that say it
 
@@ -52,10 +52,20 @@ class Lexicon(Struct, frozen=True, kw_only=True):
 
     def reason(self, text: str) -> str:
         """A box's reason in this language; "" where it has none."""
-        return next((forms[0] for known, forms in self.all_reasons() if known == text), "")
+        plain = next((forms[0] for known, forms in self.all_reasons() if known == text), "")
+        return plain or self.counted(text)
+
+    def counted(self, text: str) -> str:
+        """A box's reason with a number in it, likewise."""
+        for known, forms in self.reasons.items():
+            found = "#" in known and re.fullmatch(re.escape(known).replace(r"\#", "([0-9]{1,12})"), text)
+            if found:
+                return forms[0].format(*found.groups())
+        return ""
 
     def all_reasons(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        yield from self.reasons.items()
+        """Those without a number."""
+        yield from ((known, forms) for known, forms in self.reasons.items() if "#" not in known)
         for kind, names in self.terms["landmark"].items():
             yield f"the {kind} was not seen", tuple(one.format(name) for one in self.unseen for name in names)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from server.words.checklist import Checklist
+from server.words.errors import WordsError
 from server.words.lexicon import Lexicon
 from server.words.lexicon import of as lexicon_of
 from server.words.tokens import Token, tokens
@@ -100,7 +101,10 @@ def of_missing(checklist: Checklist, language: str, lexicon: Lexicon) -> Table:
 def _add(table: _Growing, terms: Iterable[tuple[str, tuple[str, ...]]], lexicon: Lexicon) -> None:
     for concept, forms in terms:
         for form in forms:
-            table.setdefault(words(form, lexicon), []).append(concept)
+            spoken = tokens(form, lexicon)
+            if strange := next((one.text for one in spoken if one.kind not in ("word", "break")), None):
+                raise WordsError(f"{concept}: {form!r}: {strange!r} is no word; any other number would match it, too")
+            table.setdefault(tuple(one.word for one in spoken), []).append(concept)
 
 
 def _frozen(table: _Growing, plain: tuple[str, ...], lexicon: Lexicon) -> Table:

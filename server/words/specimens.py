@@ -67,6 +67,8 @@ class _Specimen:
         told = NEVER | ({} if turned else {"withdrawal": "the caecum was not seen"})
         tooled = turned and chance.random() < 0.5
         told |= {} if tooled else {"instruments": "this pipeline has no head that sees instruments"}
+        if chance.random() < 0.2:
+            told |= {"landmarks": f"for {chance.randrange(900)} s the box spared its board and did not look for them"}
         if self._hostile and chance.random() < 0.5:
             told |= {self._label("odour"): self._label("nobody smelt it"), "key frame of F1": HOSTILE[0]}
         state: State = chance.choice(("ended", "ended", "interrupted", "running"))
@@ -96,8 +98,10 @@ class _Specimen:
     def _times(self, duration: float, turn: float | None, tooled: bool) -> Times:
         views = {self._label("good", "poor: blur", "out_of_body", "black", "poor: obscured") for _ in range(3)}
         view_s = {name: self._seconds(0, 900) for name in sorted(views)}
+        rungs = {self._label("sparse", "regions", "quarter") for _ in range(self._chance.choice((0, 0, 2)))}
+        effort_s = {"full": duration} | {name: self._seconds(0, 300) for name in sorted(rungs)}
         if turn is None:
-            return Times(duration_s=duration, view_s=view_s)
+            return Times(duration_s=duration, view_s=view_s, effort_s=effort_s)
         back = round(max(0.0, duration - turn), 3)
         return Times(
             duration_s=duration,
@@ -106,6 +110,7 @@ class _Specimen:
             withdrawal_tool_s=self._seconds(0, back) if tooled else None,
             withdrawal_poor_s=self._seconds(0, back),
             view_s=view_s,
+            effort_s=effort_s,
         )
 
     def _frame(self, at: float) -> KeyFrame | None:

@@ -21,6 +21,7 @@ from server.words.checklist import Checklist, Item, Lists
 from server.words.lexicon import Lexicon
 
 Context = dict[str, Any]
+FULL = "full"  # of `Times.effort_s`
 NAMES_MOST = 400  # characters of names in one sentence
 
 
@@ -105,6 +106,7 @@ def _context(record: Record, words: Lexicon, checklist: Checklist) -> Context:
         ],
         "interruptions": list(_interruptions(record, words)),
         "views": list(_views(record, words)),
+        "efforts": list(_efforts(record, words)),
         "judgements": list(_judgements(record, words)),
         "landmarks": list(_landmarks(record, words)),
         "findings": list(_findings(record, words)),
@@ -149,6 +151,14 @@ def _views(record: Record, words: Lexicon) -> Iterator[Context]:
     for name, value in list(record.times.view_s.items())[: values.LISTED]:
         if length := _span(value):
             yield {"name": _term(words, "view", name), "length": length}
+
+
+def _efforts(record: Record, words: Lexicon) -> Iterator[Context]:
+    """Where the box did less than all."""
+    less = [(name, value) for name, value in record.times.effort_s.items() if name != FULL and value]
+    for name, value in less[: values.LISTED]:
+        if length := _span(value):
+            yield {"name": _term(words, "effort", name), "length": length}
 
 
 def _judgements(record: Record, words: Lexicon) -> Iterator[Context]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
 import json
@@ -10,24 +11,30 @@ from msgspec.structs import replace
 
 from edge.procedure import Record
 from server import edits
+from server.config import Draft
 from server.learn.case import SignedCase
 from server.learn.picture import bare
 from server.learn.samples import LeftOut, Sample, sample
 from server.report import Drafted
+from server.words import template, wording
+from server.words.checklist import Lists
+from server.words.endpoint import Endpoint
 from tests.learn.conftest import SIGNATURE, Make
+from tests.support import vlm
 from tools import export_example
 
-REWORDED = "A possible polyp was seen in the withdrawal."
-F1 = (
-    "Possible polyp in insertion: seen from 1 min 46 s to 1 min 57 s, best at 1 min 50 s, score 0.91; "
-    "announced while in view."
-)
+REWORDED = "A possible polyp in withdrawal was seen from 7 min 46 s to 7 min 57 s."
 DATED = "The procedure started on 2026-03-02 09:30 UTC."
 MOST = 8
 
 
 def said(text: str) -> list[str]:
     return [sentence["text"] for sentences in json.loads(text).values() for sentence in sentences]
+
+
+def told(case: SignedCase, number: str) -> str:
+    """What the draft says there."""
+    return next(one.text for one in case.draft.sentences if one.id == number)
 
 
 def taken(case: SignedCase) -> Sample:
@@ -37,9 +44,10 @@ def taken(case: SignedCase) -> Sample:
 
 
 def test_a_struck_sentence_is_only_in_what_is_rejected(make: Make) -> None:
-    made = taken(make(struck=("S13",)))
-    assert F1 in said(made.rejected)
-    assert [text for text in said(made.rejected) if text != F1] == said(made.chosen)
+    case = make(struck=("S13",))
+    made, gone = taken(case), told(case, "S13")
+    assert gone in said(made.rejected)
+    assert [text for text in said(made.rejected) if text != gone] == said(made.chosen)
     assert made.whole
 
 
@@ -75,10 +83,10 @@ def test_what_no_fact_supports_is_not_taught(make: Make) -> None:
 
 def test_a_sentence_in_whose_place_a_private_one_stands_is_on_neither_side(make: Make) -> None:
     """A person who says of a polyp that it was removed has not said that it was none."""
-    made = taken(make(changed={"S13": "Sessile polyp of 6 mm, removed."}, struck=("S14",)))
-    assert F1 not in said(made.chosen) + said(made.rejected)
-    (taken_out,) = [text for text in said(made.rejected) if text not in said(made.chosen)]
-    assert taken_out.startswith("Possible polyp in insertion: seen from 2 min 56 s")
+    case = make(changed={"S13": "Sessile polyp of 6 mm, removed."}, struck=("S14",))
+    made = taken(case)
+    assert told(case, "S13") not in said(made.chosen) + said(made.rejected)
+    assert [text for text in said(made.rejected) if text not in said(made.chosen)] == [told(case, "S14")]
     assert not made.whole
 
 
@@ -94,7 +102,7 @@ def test_a_sentence_that_was_changed_twice_is_followed_to_its_end(make: Make) ->
     made = sample(dataclasses.replace(case, signed=edits.sign(changed, SIGNATURE, 1)), MOST)
     assert made == LeftOut("nothing would be learnt")
     struck = edits.sign(edits.strike(draft, "S27", "a fold", "E. Test"), SIGNATURE, 1)
-    assert said(taken(dataclasses.replace(case, signed=struck)).rejected).count(F1) == 1
+    assert said(taken(dataclasses.replace(case, signed=struck)).rejected).count(told(case, "S13")) == 1
 
 
 def test_a_fact_that_only_a_private_sentence_speaks_of_makes_no_sample(make: Make) -> None:
@@ -171,11 +179,33 @@ def test_a_number_in_a_label_keeps_the_whole_case(make: Make) -> None:
     assert "12345" not in everything
 
 
+def test_it_asks_what_an_endpoint_is_asked_and_answers_in_its_form(make: Make, lists: Lists) -> None:
+    """The real request, as it goes over a socket; and what is to be learnt, as an answer to it, stands."""
+    case = make()
+    undated = replace(case.record, heading=replace(case.record.heading, clock_trusted=False))
+    draft = template.draft(undated, "en", lists)
+    signed = edits.sign(edits.strike(draft, "S13", "a fold", "E. Test"), SIGNATURE, 1)
+    made = taken(dataclasses.replace(case, record=undated, draft=draft, signed=signed))
+    with vlm.serving(lambda asked: vlm.completion(made.rejected)) as server:
+        endpoint = Endpoint(Draft(url=server.url, model="some", frames_most=MOST))
+        report = wording.word(undated, draft, case.frames.get, endpoint, lists)
+        (asked,) = server.asked
+    assert (report.drafted.by, report.drafted.struck, report.drafted.fallback) == ("model", 0, "")
+    assert asked["messages"][0]["content"] == made.messages[0]["content"][0]["text"]
+    ours, theirs = made.messages[1]["content"], asked["messages"][1]["content"]
+    assert [part["type"] for part in ours] == [part["type"].removesuffix("_url") for part in theirs]
+    assert [one for one in ours if one["type"] == "text"] == [one for one in theirs if one["type"] == "text"]
+    shown = [base64.b64decode(one["image_url"]["url"].partition(",")[2]) for one in theirs if one["type"] != "text"]
+    assert list(made.pictures) == [bare(one) for one in shown]
+    assert list(json.loads(made.chosen)) == asked["response_format"]["json_schema"]["schema"]["required"]
+
+
 def test_pictures_are_where_their_names_are(make: Make, example: tuple[Record, dict[str, bytes]]) -> None:
     made = taken(make())
     parts = made.messages[1]["content"]
     names = [before["text"] for before, part in itertools.pairwise(parts) if part["type"] == "image"]
-    assert names == ["F3", "F2", "F1", "L1"]
+    best = sorted(example[0].findings, key=lambda one: -one.best_score)
+    assert names == [*(one.id for one in best), "L1"]
     of = {one.id: one.key_frame for one in (*example[0].findings, *example[0].landmarks)}
     kept = [of[name] for name in names]
     assert list(made.pictures) == [bare(example[1][frame.sha256]) for frame in kept if frame is not None]

@@ -85,9 +85,8 @@ def key(server: Desk) -> Key:
 
 
 def test_every_page_asks_who_is_there(server: Desk) -> None:
-    open_paths = {"/login", "/static/{digest}/{name:path}", "/v1/enrol", "/alive", "/ready", "/metrics"}
-    ours = [path for path in guard.unguarded(server.app) if path not in open_paths]
-    assert [path for path in ours if not path.startswith(("/v1/", "/oidc"))] == []
+    ours = ("/procedures", "/frames", "/live", "/look")
+    assert [path for path in guard.unguarded(server.app) if path == "/" or path.startswith(ours)] == []
     nobody = server.browser("")
     assert nobody.get("/").headers["location"] == "/login"
     assert nobody.get("/", **HX).headers["hx-redirect"] == "/login"
@@ -347,6 +346,28 @@ def test_a_procedure_without_a_draft_can_be_looked_at(server: Desk) -> None:
     page = server.browser("ada").get(place(key)).text
     assert "The draft is being made" in page
     assert server.browser("ada").get(place(key, "sign")).status_code == 409
+
+
+def test_questions_are_answered_from_the_record_and_kept(server: Desk, key: Key) -> None:
+    ada, at = server.browser("ada"), place(key, "questions")
+    sent = ada.post(at, part=True, question="How long did the withdrawal take?")
+    assert sent.status_code == 200
+    assert "8 min 11 s" in sent.text
+    assert 'data-fact="T1"' in sent.text
+    sent = ada.post(at, question="How big was the <b>polyp</b>?")
+    assert sent.headers["location"] == f"{place(key)}#questions"
+    page = server.browser("vera").get(place(key)).text
+    assert "How big was the &lt;b&gt;polyp&lt;/b&gt;?" in page
+    assert "How long did the withdrawal take?" in page
+    assert 'name="question"' not in page
+    refused = ada.post(at, question="x" * 501)
+    assert (refused.status_code, "expected 1 to 500" in refused.text) == (400, True)
+    assert server.browser("vera").post(at, question="x").status_code == 403
+    assert ("ada", "question.ask") in server.audited()
+    for _ in range(12):
+        sent = ada.post(at, part=True, question="And now?")
+    assert "too many tries" in sent.text
+    assert "And now?" in sent.text
 
 
 def test_how_pages_look_is_remembered_without_javascript(server: Desk, key: Key) -> None:

@@ -69,4 +69,4 @@ def another(number: int, **changes: object) -> Record:
     """The example under a number of its own."""
     record = example()[0]
     name = f"00000000-0000-4000-8000-{number:012d}"
-    return replace(record, procedure=name, **changes)  # type: ignore[arg-type]
+    return replace(record, procedure=name, **changes)

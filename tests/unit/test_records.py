@@ -26,6 +26,7 @@ from edge.record.config import RecordConfig
 from edge.record.outside import Outside
 from edge.record.recorder import Recorder
 from edge.record.records import EVERY_NS, Records
+from edge.record.shown import Shown, with_key_frames
 from edge.record.spool import NOT_SENT, Job, Spool
 from edge.types import Field, Findings, Gap, SignalState, Still, View
 from tests.support.procedures import MADE, lay, record
@@ -132,6 +133,30 @@ def test_while_it_runs_there_is_a_record_too_and_the_next_run_closes_it(tmp_path
         msgspec.structs.replace(after, state="running", findings=before.findings, landmarks=before.landmarks) == before
     )
     box.spool.close()
+
+
+def test_a_finding_without_a_picture_says_so_until_it_has_one(tmp_path: Path) -> None:
+    """A disk that was full, a queue that was: what a report cannot show it has to name."""
+    folder = tmp_path / "run-1"
+    whole = lay(tmp_path, "run-1", frames=2)
+    made = record("run-1", whole, not_recorded={"size": "never"})
+    for path in folder.glob("polyp-0001.*"):
+        path.unlink()
+    (folder / "landmark-caecum.json").write_bytes(shown_json("caecum"))
+    said = with_key_frames(made, folder, lambda one: 1.0)
+    assert said.not_recorded == {"size": "never", "key frame of F1": "none was kept"}
+    (folder / "polyp-0001.jpg").write_bytes(b"jpeg")
+    (folder / "polyp-0001.json").write_bytes(shown_json("polyp"))
+    assert with_key_frames(said, folder, lambda one: 1.0).not_recorded == {"size": "never"}
+
+
+def shown_json(kind: str) -> bytes:
+    return msgspec.json.encode(
+        Shown(
+            device="box-1", procedure="run-1", kind=kind, track=0, score=0.9, captured_ns=1, media_ns=1, width=4,
+            height=3, box=None, source_box=None, field=FIELD,
+        )
+    )  # fmt: skip
 
 
 def test_it_is_written_every_ten_seconds_and_not_in_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

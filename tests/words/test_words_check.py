@@ -178,4 +178,4 @@ def test_most_of_what_says_the_same_in_other_words_stands(lists: Lists, record: 
         checked, sentences = Check(record, lists, language), template.sentences(record, language, lists)
         tried = list(trials.truths(sentences, language))
         stood = [one for one in tried if not checked.sentence(one.text, one.cites).struck]
-        assert len(stood) >= 0.75 * len(tried) > 0
+        assert len(stood) > 0.6 * len(tried) > 0

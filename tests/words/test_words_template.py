@@ -181,3 +181,17 @@ def test_a_share_is_never_rounded_to_all_or_nothing(share: float, text: str) -> 
 def test_a_language_without_words_is_refused(lists: Lists, record: Record) -> None:
     with pytest.raises(WordsError, match="language 'fr': expected one of en, de"):
         template.draft(record, "fr", lists)
+
+
+def test_a_box_that_spared_itself_says_so(lists: Lists, record: Record) -> None:
+    times = msgspec.structs.replace(record.times, effort_s={"full": 800.0, "regions": 92.0})
+    told = {"landmarks": "for 92 s the box spared its board and did not look for them"}
+    told |= {"findings": "7 more, after the first 2000"}
+    spared = msgspec.structs.replace(record, times=times, not_recorded=record.not_recorded | told)
+    english, german = (texts(template.draft(spared, language, lists)) for language in LANGUAGES)
+    assert "Effort of the box: whole pictures not judged for 1 min 32 s." in english
+    assert "Not recorded: some landmarks; for 92 s the box spared its board and did not look for them." in english
+    assert "Nicht erfasst: manche Landmarken; für 92 s schonte sich das Gerät und suchte nicht danach." in german
+    assert "Nicht erfasst: weitere Befunde; 7 weitere nach den ersten 2000." in german
+    check = Check(spared, lists, "de")
+    assert check.sentence("Nicht erfasst: weitere Befunde; 8 weitere nach den ersten 2000.", ["T1"]).struck

@@ -11,6 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from edge.errors import ConfigError
 from edge.procedure import Record
 from server.config import Draft
 from server.report import Report
@@ -18,7 +19,6 @@ from server.words import template, trials, wording
 from server.words.check import Check
 from server.words.checklist import Lists
 from server.words.endpoint import ANSWER_MOST, Endpoint
-from server.words.errors import WordsError
 from server.words.lexicon import LANGUAGES
 from tests.support import vlm
 from tests.support.vlm import Vlm
@@ -172,5 +172,8 @@ def test_text_in_a_record_is_data(server: Vlm, lists: Lists, record: Record) -> 
 
 
 def test_a_key_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(WordsError, match=r"draft: .*nokey"):
+    with pytest.raises(ConfigError, match=r"draft.key_file: .*nokey"):
         Endpoint(Draft(url="http://127.0.0.1:1/v1", key_file=str(tmp_path / "nokey")))
+    (tmp_path / "ca").write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"draft.ca: "):
+        Endpoint(Draft(url="http://127.0.0.1:1/v1", ca=str(tmp_path / "ca")))

@@ -90,7 +90,7 @@
   function bring(within) {
     for (const field of $$("[data-keep]", within)) {
       const typed = sessionStorage.getItem(keep(field));
-      if (typed !== null && !field.closest("form").querySelector(".alert")) field.value = typed;
+      if (typed !== null && typed !== field.value && !field.closest("form").querySelector(".alert")) field.value = typed;
     }
   }
   const forget = (within) => within && $$("[data-keep]", within).forEach((field) => sessionStorage.removeItem(keep(field)));
@@ -140,10 +140,12 @@
     const alert = $(".sentence.open .alert");
     alert?.scrollIntoView({ block: "center", behavior: "instant" });
   });
+  let leaving = false; // what a page that is left had still asked for is not missed
+  addEventListener("beforeunload", () => (leaving = true));
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"])
     body.addEventListener(name, (event) => {
       const status = event.detail.xhr?.status;
-      if (status === 401) return;
+      if (status === 401 || leaving) return;
       say(status ? `Not done: the server answered ${status}. What you typed is still here.` : "Not done: the server does not answer. What you typed is still here.");
     });
   let hush = 0;
