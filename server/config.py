@@ -72,12 +72,19 @@ class Sign(Struct, frozen=True, kw_only=True):
     signatures: Annotated[int, Meta(ge=1, le=2)] = 1  # of different people, until a report is final
 
 
+class Service(Web, frozen=True, kw_only=True):
+    """Secrets may lie in files of their own."""
+
+    token_file: str = ""
+    password_file: str = ""
+
+
 class Export(Struct, frozen=True, kw_only=True):
     """`[export]`: where a report goes. Drafts only where `drafts` says so."""
 
     pacs: Pacs | None = None
-    stow: Web | None = None
-    fhir: Web | None = None
+    stow: Service | None = None
+    fhir: Service | None = None
     drafts: bool = False
 
 
@@ -158,4 +165,38 @@ def _beside(config: Config, folder: Path) -> Config:
     oidc = config.oidc
     if oidc is not None:
         oidc = replace(oidc, client_secret_file=path(oidc.client_secret_file), ca=path(oidc.ca))
-    return replace(config, data_dir=path(config.data_dir), http=http, bucket=bucket, draft=draft, oidc=oidc)
+    export = _export(config.export, folder)
+    told = {"http": http, "bucket": bucket, "draft": draft, "oidc": oidc, "export": export}
+    return replace(config, data_dir=path(config.data_dir), **told)
+
+
+def _export(export: Export, folder: Path) -> Export:
+    """With its secrets. Raises ConfigError."""
+    replace = msgspec.structs.replace
+    pacs = export.pacs and replace(export.pacs, ca=str(folder / export.pacs.ca) if export.pacs.ca else "")
+    services = {name: _service(name, getattr(export, name), folder) for name in ("stow", "fhir")}
+    return replace(export, pacs=pacs, **services)
+
+
+def _service(name: str, service: Service | None, folder: Path) -> Service | None:
+    if service is None:
+        return None
+    told: dict[str, str] = {"ca": str(folder / service.ca) if service.ca else ""}
+    for key in ("token", "password"):
+        file = getattr(service, f"{key}_file")
+        if file and getattr(service, key):
+            raise ConfigError(f"export.{name}: {key} and {key}_file: expected one of them")
+        if file:
+            told[key] = _secret(f"export.{name}.{key}_file", folder / file)
+    return msgspec.structs.replace(service, **told)
+
+
+def _secret(key: str, file: Path) -> str:
+    """A file's first line."""
+    try:
+        secret = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{key} {file}: {exc.strerror if isinstance(exc, OSError) else 'not text'}") from exc
+    if not secret:
+        raise ConfigError(f"{key} {file}: empty")
+    return secret

@@ -28,6 +28,7 @@ from server.clock import now
 from server.config import Config
 from server.errors import ServerError
 from server.keep import Keep
+from server.settled import settle
 from server.store.database import Database
 from server.store.tables import attempts
 from server.worker import Seats, seated
@@ -103,6 +104,7 @@ def work(config: Config, database: Database, keep: Keep, sources: Iterable[Sourc
     """Until `stop`. Once a process, which ends after it (`os._exit`): a step that hangs is left behind. Raises
     ServerError when it lost its seat: its jobs are another's then."""
     Means.config, Means.database, Means.keep = config, database, keep
+    settle()
     with seated(database, config.folder / "workers") as (seats, number):
         log.info("worker %d on %s", number, database.name)
         DBOS(config=_settings(config, database, number))

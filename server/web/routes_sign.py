@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args
 
@@ -87,6 +88,11 @@ def _patient(found: Found, typed: Mapping[str, str]) -> Patient:
         if not typed[name]:
             raise RefusedError(f"expected {words}: a report is signed for somebody")
     try:
+        if typed["birth_date"]:
+            datetime.date.fromisoformat(typed["birth_date"])
+    except ValueError as exc:
+        raise RefusedError(f"Birth date {typed['birth_date']!r}: expected one like 1961-04-30") from exc
+    try:
         return msgspec.convert(dict(typed), Patient)
     except msgspec.ValidationError as exc:
         text, _, at = str(exc).partition(" - at `$.")
@@ -98,8 +104,8 @@ _LABELS = {
     "given": "Given name",
     "birth_date": "Birth date",
     "sex": "Sex",
-    "id": "Patient number",
-    "issuer": "Given by",
+    "id": "Patient's number",
+    "issuer": "Who gave that number",
     "accession": "Accession number",
     "study": "Study UID",
 }
@@ -125,6 +131,7 @@ def _form(
         "sexes": ("unknown", "female", "male", "other"),
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
+        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
     if not is_part(request):
         return render("sign.html", {**values, "values": values}, status=status, request=request)
@@ -202,6 +209,7 @@ def _addendum(
         "cites": cites,
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
+        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
     if not is_part(request):
         return render("addendum.html", {**values, "values": values}, status=status, request=request)

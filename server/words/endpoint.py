@@ -158,7 +158,7 @@ def schema(sections: Mapping[str, int], ids: Sequence[str]) -> Json:
         "type": "object",
         "properties": {
             "cites": {"type": "array", "items": {"enum": list(ids)}, "minItems": 1, "maxItems": max(1, len(ids))},
-            "text": {"type": "string", "pattern": "^[A-Za-z0-9ÄÖÜäöüß“”„ ,.;:()%'-]{1,400}$"},
+            "text": {"type": "string", "pattern": "^[A-Za-z0-9ÄÖÜäöüß“”„ ,.;:()%'-]{1,300}$"},
         },
         "required": ["cites", "text"],
         "additionalProperties": False,

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -26,7 +27,7 @@ from server.words.endpoint import Endpoint, Fallback, Picture
 Frames = Callable[[str], bytes | None]
 """A key frame by its sha256; None: it is not there, and the model does without."""
 SENTENCES_MOST = 200  # of a whole answer
-SECTION_MOST = 60
+BESIDE = 2  # sentences of a section, beyond those that its facts have
 SPACES = "\u00a0\u202f"  # that numbers are set with
 FACTS_MOST = 300  # sentences that are worded; of a longer report the template's stay
 
@@ -56,7 +57,7 @@ def word(record: Record, drafted: Report, frames: Frames, endpoint: Endpoint, li
     made = Drafted(by="model", model=endpoint.model, prompt=digest("prompt", drafted.language))
     try:
         ids = sorted({id for fact in facts for id in fact.cites})
-        shape = endpoints.schema(dict.fromkeys(get_args(Section), SECTION_MOST), ids)
+        shape = endpoints.schema(_lengths(facts), ids)
         said = endpoint.ask(system, text, pictures(record, frames, endpoint.frames_most), shape)
         answer = converted(said, Answer)
         sentences = [(section, one) for section in get_args(Section) for one in getattr(answer, section)]
@@ -84,6 +85,12 @@ def told(facts: Iterable[Sentence]) -> str:
     """The facts as data: a JSON list, so that nothing in them can pass for anything else."""
     rows = [{"section": one.section, "cites": one.cites, "fact": one.text} for one in facts]
     return json.dumps(rows, ensure_ascii=False, indent=0)
+
+
+def _lengths(facts: Iterable[Sentence]) -> dict[str, int]:
+    """How many sentences each section may have."""
+    counts = Counter(fact.section for fact in facts)
+    return {section: min(counts[section] + BESIDE, SENTENCES_MOST) for section in get_args(Section)}
 
 
 def pictures(record: Record, frames: Frames, most: int) -> list[Picture]:

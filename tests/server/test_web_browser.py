@@ -252,7 +252,8 @@ def test_what_was_typed_outlives_a_reload_and_a_server_that_is_away(server: Desk
     page.unroute("**/sentences/S5")
     page.reload()
     page.click("#S5 .edit")
-    page.wait_for_function("document.querySelector('#S5 textarea')?.value === 'Not lost.'")
+    page.wait_for_selector("#S5 textarea:focus")
+    assert page.input_value("#S5 textarea") == "Not lost."
     page.click("#S5 button.main")
     page.wait_for_selector("#S10")
     assert [name for name in page.evaluate("Object.keys(sessionStorage)") if name.startswith("typed")] == []
