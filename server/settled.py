@@ -14,7 +14,11 @@ import msgspec
 
 from edge.types import Struct
 
-_LATE = ("server.words.wording", "server.words.ask", "server.words.endpoint")  # imported by those who need them, in threads
+_LATE = (
+    "server.words.wording",
+    "server.words.ask",
+    "server.words.endpoint",
+)  # imported by those who need them, in threads
 
 
 def settle() -> None:
