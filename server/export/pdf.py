@@ -107,6 +107,11 @@ def _weasyprint() -> Any:
     return weasyprint
 
 
+def warm() -> None:
+    """What is slow about the first one."""
+    _weasyprint()
+
+
 def _render(template: str, **values: Any) -> str:
     return environment().get_template(template).render(**values)
 

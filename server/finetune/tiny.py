@@ -42,7 +42,7 @@ def make(folder: Path, seed: int = 0) -> None:
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "head_dim": 16,
-            "max_position_embeddings": 8192,
+            "max_position_embeddings": 16_384,
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 10_000.0,

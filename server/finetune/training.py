@@ -163,7 +163,7 @@ def _trained(trainer: Any, folder: Path, begun: Begun) -> Path:
     begun_at = folder / ".adapter.begun"
     if _first():
         shutil.rmtree(begun_at, ignore_errors=True)
-    if start is not None:
+    if start is not None and _first():
         print(f"goes on from {start.name}", flush=True)
     try:
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
