@@ -7,7 +7,16 @@ import threading
 from fastapi import APIRouter, FastAPI
 
 from server.config import Config
-from server.web import pages, routes_ask, routes_edit, routes_files, routes_list, routes_review, routes_sign, routes_worklist
+from server.web import (
+    pages,
+    routes_ask,
+    routes_edit,
+    routes_files,
+    routes_list,
+    routes_review,
+    routes_sign,
+    routes_worklist,
+)
 from server.web.live import Live
 
 router = APIRouter()
