@@ -33,6 +33,7 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/jetson.md",
         "docs/board.md",
         "docs/install.md",
+        "docs/review.md",
         "docs/console.md",
         "docs/security.md",
         "docs/faults.md",
