@@ -42,6 +42,9 @@ class Layer:
     bias: Array
 
 
+FAINTEST = 2.0**-13  # deviation of a feature: weights of it are up to 8192 times larger, and float16 ends at 65504
+
+
 class _Standardised(nn.Module):
     """Features with mean 0 and deviation 1 over the training set; folded into the first layer afterwards."""
 
@@ -51,8 +54,9 @@ class _Standardised(nn.Module):
         shape = (1, -1, *[1] * (taps.ndim - 2))
         self.register_buffer("mean", torch.from_numpy(taps.mean(over, dtype=np.float64).astype(np.float32)).view(shape))
         deviation = taps.std(over, dtype=np.float64).astype(np.float32)
-        # A feature that never changed says nothing: it must not shout on the day it does.
-        dead = deviation < 1e-6 * max(float(deviation.max()), 1e-6)
+        # A feature that never changed says nothing: it must not shout on the day it does. Nor one that changed by less
+        # than a weight in float16 could bring out.
+        dead = deviation < max(1e-6 * float(deviation.max()), FAINTEST)
         self.register_buffer("gain", torch.from_numpy(np.where(dead, 0, 1 / np.maximum(deviation, 1e-12))).view(shape))
 
     def forward(self, taps: Tensor) -> Tensor:

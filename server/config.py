@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -39,6 +40,20 @@ class Http(Struct, frozen=True, kw_only=True):
     metrics_token_file: str = ""  # who has it may read `/metrics` and why `/health` says no; "": this machine may
 
 
+class Bucket(Struct, frozen=True, kw_only=True):
+    """`[bucket]`: key frames in S3-compatible storage instead of `data_dir`. Without files of a key: as the environment
+    or the machine's role has it."""
+
+    url: Annotated[
+        str, Meta(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?\Z")
+    ]  # s3://BUCKET/PREFIX
+    endpoint: Annotated[str, Meta(pattern=r"^(https?://[^\s/]+)?\Z")] = ""  # "": Amazon's
+    region: str = ""
+    key_file: str = ""  # the access key's id
+    secret_file: str = ""
+    ca: str = ""  # PEM file; "": those whom this machine trusts
+
+
 class Draft(Struct, frozen=True, kw_only=True):
     """`[draft]`: who words a draft. Without `url` the template alone."""
 
@@ -58,12 +73,19 @@ class Sign(Struct, frozen=True, kw_only=True):
     signatures: Annotated[int, Meta(ge=1, le=2)] = 1  # of different people, until a report is final
 
 
+class Service(Web, frozen=True, kw_only=True):
+    """Secrets may lie in files of their own."""
+
+    token_file: str = ""
+    password_file: str = ""
+
+
 class Export(Struct, frozen=True, kw_only=True):
     """`[export]`: where a report goes. Drafts only where `drafts` says so."""
 
     pacs: Pacs | None = None
-    stow: Web | None = None
-    fhir: Web | None = None
+    stow: Service | None = None
+    fhir: Service | None = None
     drafts: bool = False
 
 
@@ -89,6 +111,26 @@ class Oidc(Struct, frozen=True, kw_only=True):
             raise ValueError(f"issuer {self.issuer}: expected https://")
 
 
+class Worklist(Struct, frozen=True, kw_only=True):
+    """`[worklist]`: whom the hospital has planned; a folder, or `[worklist.dicom]`."""
+
+    folder: str = ""  # of JSON files
+    dicom: Pacs | None = None
+    modality: Annotated[str, Meta(max_length=16)] = "ES"
+    station: Annotated[str, Meta(max_length=16)] = ""  # its application entity; "" any
+    zone: str = ""  # of the hospital's times: "Europe/Berlin"; "" this machine's
+    hours: Annotated[float, Meta(gt=0, le=168)] = 12.0  # before and after the procedure
+    most: Annotated[int, Meta(ge=1, le=500)] = 50  # entries to choose from
+
+    def __post_init__(self) -> None:
+        if bool(self.folder) == (self.dicom is not None):
+            raise ValueError("expected either folder or a table [worklist.dicom]")
+        try:
+            ZoneInfo(self.zone or "UTC")
+        except (ValueError, OSError, ZoneInfoNotFoundError) as exc:
+            raise ValueError(f"zone {self.zone!r}: expected one like Europe/Berlin") from exc
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """`server.toml`."""
 
@@ -97,10 +139,12 @@ class Config(Struct, frozen=True, kw_only=True):
     institution: Annotated[str, Meta(max_length=64)] = ""
     language: Language = "en"
     http: Http = Http()
+    bucket: Bucket | None = None
     draft: Draft = Draft()
     sign: Sign = Sign()
     export: Export = Export()
     oidc: Oidc | None = None
+    worklist: Worklist | None = None
 
     @property
     def folder(self) -> Path:
@@ -135,8 +179,50 @@ def _beside(config: Config, folder: Path) -> Config:
     replace = msgspec.structs.replace
     files = {name: path(getattr(config.http, name)) for name in ("certificate", "key", "metrics_token_file")}
     http = replace(config.http, **files)
+    bucket = config.bucket
+    if bucket is not None:
+        names = ("key_file", "secret_file", "ca")
+        bucket = replace(bucket, **{name: path(getattr(bucket, name)) for name in names})
     draft = replace(config.draft, key_file=path(config.draft.key_file), ca=path(config.draft.ca))
     oidc = config.oidc
     if oidc is not None:
         oidc = replace(oidc, client_secret_file=path(oidc.client_secret_file), ca=path(oidc.ca))
-    return replace(config, data_dir=path(config.data_dir), http=http, draft=draft, oidc=oidc)
+    worklist = config.worklist
+    if worklist is not None:
+        dicom = worklist.dicom and replace(worklist.dicom, ca=path(worklist.dicom.ca))
+        worklist = replace(worklist, folder=path(worklist.folder), dicom=dicom)
+    export = _export(config.export, folder)
+    told = {"http": http, "bucket": bucket, "draft": draft, "oidc": oidc, "export": export, "worklist": worklist}
+    return replace(config, data_dir=path(config.data_dir), **told)
+
+
+def _export(export: Export, folder: Path) -> Export:
+    """With its secrets. Raises ConfigError."""
+    replace = msgspec.structs.replace
+    pacs = export.pacs and replace(export.pacs, ca=str(folder / export.pacs.ca) if export.pacs.ca else "")
+    services = {name: _service(name, getattr(export, name), folder) for name in ("stow", "fhir")}
+    return replace(export, pacs=pacs, **services)
+
+
+def _service(name: str, service: Service | None, folder: Path) -> Service | None:
+    if service is None:
+        return None
+    told: dict[str, str] = {"ca": str(folder / service.ca) if service.ca else ""}
+    for key in ("token", "password"):
+        file = getattr(service, f"{key}_file")
+        if file and getattr(service, key):
+            raise ConfigError(f"export.{name}: {key} and {key}_file: expected one of them")
+        if file:
+            told[key] = _secret(f"export.{name}.{key}_file", folder / file)
+    return msgspec.structs.replace(service, **told)
+
+
+def _secret(key: str, file: Path) -> str:
+    """A file's first line."""
+    try:
+        secret = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{key} {file}: {exc.strerror if isinstance(exc, OSError) else 'not text'}") from exc
+    if not secret:
+        raise ConfigError(f"{key} {file}: empty")
+    return secret

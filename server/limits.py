@@ -54,11 +54,11 @@ class Bucket:
 class Limits:
     """The server's. One for each process."""
 
-    def __init__(self) -> None:
-        self.login = Bucket(30, 30)  # of an address: a ward behind one
-        self.login_name = Bucket(6, 12)  # of a name, whether or not somebody has it
-        self.enrol = Bucket(6, 10)  # of an address
-        self.ask = Bucket(10, 10)  # of an account: each may be a call of a language model
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.login = Bucket(30, 30, clock=clock)  # of an address: a ward behind one
+        self.login_name = Bucket(6, 12, clock=clock)  # of a name, whether or not somebody has it
+        self.enrol = Bucket(6, 10, clock=clock)  # of an address
+        self.ask = Bucket(10, 10, clock=clock)  # of an account: each may be a call of a language model
 
 
 def place(address: str) -> str:

@@ -75,6 +75,11 @@ class Printers:
                 self._kept.popitem(last=False)
         return made
 
+    def warm(self) -> None:
+        """Starts one, so that the first PDF need not wait for it."""
+        with self._one() as printer:
+            printer.start()
+
     def close(self) -> None:
         for _ in range(self._count):
             self._idle.get().end()
@@ -132,21 +137,25 @@ class _Printer:
         child.stdout.close()
         return child.returncode
 
-    def _asked(self, order: bytes) -> bytes:
+    def start(self) -> subprocess.Popen[bytes]:
+        """Harmless when it runs."""
         if self._child is None or self._child.poll() is not None:
             self.end()
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "server.printing"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        late = threading.Timer(WITHIN_S, self._child.kill)  # it may hang while it reads, too
+            command = [sys.executable, "-m", "server.printing"]
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self._child
+
+    def _asked(self, order: bytes) -> bytes:
+        child = self.start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        late = threading.Timer(WITHIN_S, child.kill)  # it may hang while it reads, too
         late.start()
         try:
-            self._child.stdin.write(_LENGTH.pack(len(order)) + order)
-            self._child.stdin.flush()
-            (length,) = _LENGTH.unpack(_read(self._child.stdout, _LENGTH.size))
-            return _read(self._child.stdout, length)
+            child.stdin.write(_LENGTH.pack(len(order)) + order)
+            child.stdin.flush()
+            (length,) = _LENGTH.unpack(_read(child.stdout, _LENGTH.size))
+            return _read(child.stdout, length)
         except OSError as exc:
             if late.finished.is_set():
                 raise OSError(f"it took longer than {WITHIN_S:g} s") from exc
@@ -168,6 +177,10 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
 def main() -> int:
     """Until standard input ends: with whoever started us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from server.export import pdf
+
+    with contextlib.suppress(Exception):  # whatever it is, who orders a PDF is told
+        pdf.warm()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(_LENGTH.size):
         (length,) = _LENGTH.unpack(head)

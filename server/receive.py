@@ -10,10 +10,10 @@ import asyncio
 import hashlib
 import io
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from PIL import Image
 from sqlalchemy import update
@@ -38,20 +38,19 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 _WILD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
+Device = Annotated[str, Depends(guard.box)]
 router = APIRouter(prefix="/v1", max_body_size=1 << 62)  # `body` has the limits, and words for them
 
 
 @router.get("/box")
-def box(request: Request) -> dict[str, str]:
+def box(request: Request, device: Device) -> dict[str, str]:
     """Who the server takes this box for, and what time it is there."""
-    device = guard.box(request)
     seen(request.app.state.database, device)
     return {"device": device, "time": now()}
 
 
 @router.put("/frames/{sha256}")
-async def put_frame(sha256: str, request: Request) -> JSONResponse:
-    device = await run_in_threadpool(guard.box, request)
+async def put_frame(sha256: str, request: Request, device: Device) -> JSONResponse:
     if not _SHA256.match(sha256):
         raise RefusedError("expected the picture's sha256, 64 hexadecimal digits", 404)
     content = await body(request, FRAME_MOST, "image/jpeg")
@@ -61,8 +60,7 @@ async def put_frame(sha256: str, request: Request) -> JSONResponse:
 
 
 @router.post("/procedures")
-async def post_procedure(request: Request) -> JSONResponse:
-    device = await run_in_threadpool(guard.box, request)
+async def post_procedure(request: Request, device: Device) -> JSONResponse:
     content = await body(request, RECORD_MOST, "application/json")
     return await run_in_threadpool(_procedure, request, device, content)
 

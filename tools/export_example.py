@@ -9,26 +9,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import math
+import datetime
+import functools
 from pathlib import Path
 
-import cv2
 import msgspec
-import numpy as np
 
-from edge.decide.tracks import worth
-from edge.phantom import PolypTruth, Script, frame
-from edge.procedure import Finding, Heading, Judgement, KeyFrame, Landmark, Made, Record, Times
+from edge.procedure import Finding, Judgement, KeyFrame, Landmark, Record, Times
+from server import simulate
 from server.patient import Patient
 from server.report import Drafted, Report, Section, Sentence, Signature
 
-SCRIPT = Script(seed=3, fps=1, seconds=90, passages=False)
-SHOWN = (11, 18, 47)  # frames of it with a polyp in full view
-BEFORE_S, AFTER_S = 4.0, 7.5  # of a finding, around its best view
-PASSING = Script(seed=3, fps=10, seconds=90, passages=False, width=320, height=256)  # the same, for scores over time
-SLOWER = 5  # a second of the script is so many of a finding's
-TURN = 40  # a frame for the landmark
+SHOWN = (11, 18, 47)  # frames of the phantom with a polyp in full view
 DEVICE, PROCEDURE = "example-box", "6f1c2a40-5d0e-4b7b-9c55-0a4f5a3f1e01"
 PATIENT = Patient(
     id="0000123", issuer="Example Hospital", family="Example", given="Erika", birth_date="1961-04-05", sex="female"
@@ -37,54 +29,25 @@ PATIENT = Patient(
 
 def key_frame(index: int, polyps: bool = True) -> tuple[KeyFrame, bytes]:
     """Frame `index` as a box keeps it: the field alone, and where in it the largest polyp is."""
-    rgb, truth = frame(SCRIPT, index)
-    outline = np.array(truth.field, np.int32)
-    x, y, width, height = cv2.boundingRect(outline)
-    inside = cv2.fillConvexPoly(np.zeros(rgb.shape[:2], np.uint8), outline, 1)
-    field = (rgb * inside[..., None])[y : y + height, x : x + width]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(field, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    jpeg = encoded.tobytes()
-    polyp = max(truth.polyps, key=lambda polyp: polyp.area) if polyps else None
-    kept = KeyFrame(
-        sha256=hashlib.sha256(jpeg).hexdigest(),
-        size=len(jpeg),
-        width=width,
-        height=height,
-        at_s=index * 10.0,
-        box=None if polyp is None else _box(polyp, x, y),
-    )
-    return kept, jpeg
-
-
-def _box(polyp: PolypTruth, x: int, y: int) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = polyp.box
-    return float(x0 - x), float(y0 - y), float(x1 - x), float(y1 - y)
+    shown = simulate.picture(index, polyps)
+    return simulate.key_frame(shown, index * 10.0), shown.jpeg
 
 
 def example() -> tuple[Record, dict[str, bytes]]:
-    """A record and its key frames by sha256."""
-    made = [key_frame(TURN, polyps=False), *(key_frame(index) for index in SHOWN)]
+    """A record and its key frames by sha256. Drawn once a process."""
+    record, frames = _example()
+    return record, dict(frames)
+
+
+@functools.cache
+def _example() -> tuple[Record, dict[str, bytes]]:
+    made = [key_frame(simulate.TURN, polyps=False), *(key_frame(index) for index in SHOWN)]
     turn, *shown = (kept for kept, _ in made)
     record = Record(
         procedure=PROCEDURE,
         revision=1,
         state="ended",
-        heading=Heading(
-            device=DEVICE,
-            boot="00000000-0000-0000-0000-000000000000",
-            started_at="2026-03-02T09:30:00Z",
-            clock_trusted=True,
-            started_ns=0,
-            made_by=Made(
-                software="endoedge 0.1.0",
-                model="polyp-mobilenetv2-256",
-                model_version="3",
-                model_sha256=hashlib.sha256(b"model").hexdigest(),
-                precision="int8",
-                pipeline="colonoscopy",
-                pipeline_sha256=hashlib.sha256(b"pipeline").hexdigest(),
-            ),
-        ),
+        heading=simulate.heading(DEVICE, datetime.datetime(2026, 3, 2, 9, 30, tzinfo=datetime.timezone.utc)),
         times=Times(
             duration_s=892.4,
             insertion_s=401.2,
@@ -104,47 +67,13 @@ def example() -> tuple[Record, dict[str, bytes]]:
                 shares={"adequate": 0.93, "inadequate": 0.07},
             ),
         ),
-        not_recorded={
-            "size": "the box does not measure sizes",
-            "histology": "the box does not judge histology",
-            "site": "the box does not know in which part of the bowel it is, but for landmarks",
-            "treatment": "the box does not see what was done",
-            "instruments": "this pipeline has no head that sees instruments",
-        },
+        not_recorded=simulate.NOT_RECORDED,
     )
     return record, {kept.sha256: jpeg for kept, jpeg in made}
 
 
-def _scores(index: int) -> tuple[float, ...]:
-    """Each second's, by a model that is the surer, the more of the polyp is in the picture and the nearer it is: from
-    the phantom's truth."""
-    polyp = max(frame(SCRIPT, index)[1].polyps, key=lambda polyp: polyp.area).id
-    scores = []
-    for second in range(math.ceil(BEFORE_S + AFTER_S)):
-        at = index + (second + 0.5 - BEFORE_S) / SLOWER
-        seen = next((one for one in frame(PASSING, round(at * PASSING.fps))[1].polyps if one.id == polyp), None)
-        near = worth(1.0, None, seen.area / (PASSING.width * PASSING.height)) if seen else 0.0
-        scores.append(round(0.6 + 0.39 * seen.visible * near, 3) if seen else 0.0)
-    return tuple(scores)
-
-
 def _finding(number: int, index: int, kept: KeyFrame) -> Finding:
-    scores = _scores(index)
-    return Finding(
-        id=f"F{number}",
-        label="polyp",
-        track=number,
-        phase="withdrawal" if kept.at_s >= TURN * 10 else "insertion",
-        first_seen_s=kept.at_s - BEFORE_S,
-        last_seen_s=kept.at_s + AFTER_S,
-        best_seen_s=kept.at_s,
-        frames=200 + number,
-        best_score=max(scores),
-        alerted=True,
-        scores=scores,
-        scores_every_s=1.0,
-        key_frame=kept,
-    )
+    return simulate.finding(number, index, kept, "withdrawal" if kept.at_s >= simulate.TURN * 10 else "insertion")
 
 
 def draft() -> Report:

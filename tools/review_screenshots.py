@@ -23,6 +23,7 @@ from tests.support.report_service import ReportService
 from tools import export_example
 
 CHROMIUM = "/usr/bin/chromium"
+NAMES = (("Muster", "Alex"), ("Beispiel", "Kim"), ("Sample", "Robin"), ("Demo", "Sam"), ("Ejemplo", "Toni"))
 WIDE, PHONE, TOWER = (1440, 900), (360, 720), (1920, 1080)
 
 
@@ -77,10 +78,7 @@ def _signed(service: ReportService, key: Key, number: int) -> None:
     from server.clock import now
     from server.report import Signature
 
-    family, given = (
-        ["Muster", "Beispiel", "Sample", "Demo", "Ejemplo"][number % 5],
-        ["Alex", "Kim", "Robin", "Sam", "Toni"][number % 5],
-    )
+    family, given = NAMES[number % len(NAMES)]
     patient = replace(export_example.PATIENT, family=family, given=given, id=f"{4000 + number * 37:07d}")
     with service.database.write() as connection:
         version = reports.newest(connection, key)

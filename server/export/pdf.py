@@ -79,15 +79,13 @@ def page(case: Case) -> str:
 
 def pdf(case: Case) -> bytes:
     """The same bytes for the same case. Raises ExportError."""
-    html_of = _weasyprint().HTML
-    from weasyprint.urls import FatalURLFetchingError
-
-    html = html_of(string=page(case), url_fetcher=_fetcher(case), base_url="report:")
+    weasyprint = _weasyprint()
+    html = weasyprint.HTML(string=page(case), url_fetcher=_fetcher(case), base_url="report:")
     try:
         written: bytes = html.write_pdf(
             pdf_variant="pdf/a-2b", pdf_tags=True, pdf_identifier=case.digest.encode(), finisher=_finished
         )
-    except FatalURLFetchingError as exc:
+    except weasyprint.urls.FatalURLFetchingError as exc:
         raise ExportError(f"report of {case.record.procedure}: {exc}") from exc
     drawn, expected = written.count(b"/DCTDecode"), len({frame.sha256 for _, frame in case.pictures()})
     if drawn != expected:
@@ -103,9 +101,15 @@ def _weasyprint() -> Any:
 
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     import weasyprint
+    import weasyprint.urls
 
     ImageFile.LOAD_TRUNCATED_IMAGES = before
     return weasyprint
+
+
+def warm() -> None:
+    """What is slow about the first one."""
+    _weasyprint()
 
 
 def _render(template: str, **values: Any) -> str:
@@ -120,17 +124,17 @@ def _style(case: Case, said: Mapping[str, str]) -> str:
 
 def _fetcher(case: Case) -> Callable[..., Any]:
     """All that a page can name: the case's pictures, and the mark of a draft. No file, no network."""
-    from weasyprint.urls import FatalURLFetchingError, URLFetcherResponse
+    urls = _weasyprint().urls
 
     def fetch(url: str, *_: object, **__: object) -> Any:
         scheme, _colon, name = url.partition(":")
         if scheme == "picture" and name in case.frames:
-            return URLFetcherResponse(url, case.frames[name], {"Content-Type": "image/jpeg"})
+            return urls.URLFetcherResponse(url, case.frames[name], {"Content-Type": "image/jpeg"})
         if scheme == "watermark":
             text = words.words(case.report.language)["draft"]
             drawn = _render("watermark.svg", text=text, size=330 / len(text))
-            return URLFetcherResponse(url, drawn.encode(), {"Content-Type": "image/svg+xml"})
-        raise FatalURLFetchingError(f"{url!r}: expected one of the report's own pictures")
+            return urls.URLFetcherResponse(url, drawn.encode(), {"Content-Type": "image/svg+xml"})
+        raise urls.FatalURLFetchingError(f"{url!r}: expected one of the report's own pictures")
 
     return fetch
 

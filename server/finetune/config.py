@@ -66,7 +66,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 1
     device: Literal["cuda", "cpu"] = "cuda"
     precision: Literal["bf16", "fp32"] = "bf16"  # of the frozen weights and the arithmetic; what is learnt is fp32
-    tokens_most: Annotated[int, Meta(ge=64, le=262_144)] = 8192  # of one sample; a longer one is refused
+    tokens_most: Annotated[int, Meta(ge=64, le=262_144)] = 16_384  # of one sample; a longer one is refused
     recompute: bool = True  # activations are computed again instead of kept: less memory, a third more time
     lora: Lora = Lora()
     sft: Sft = Sft()

@@ -32,6 +32,15 @@ def least(checkpoint: Checkpoint, recipe: Recipe, shared_by: int = 1) -> int:
     return (checkpoint.parameters * width + learnt(checkpoint, recipe.lora.rank) * _LEARNT) // shared_by
 
 
+def told(checkpoint: Checkpoint, recipe: Recipe) -> str:
+    """For a person."""
+    trained = learnt(checkpoint, recipe.lora.rank) / 1e6
+    return (
+        f"{checkpoint.parameters / 1e6:.1f} million parameters, {trained:.2f} million are learnt: "
+        f"at least {least(checkpoint, recipe) / GIB:.1f} GiB, and activations on top"
+    )
+
+
 def require(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """Raises FinetuneError."""
     if recipe.device == "cuda" and not torch.cuda.is_available():

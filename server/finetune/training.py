@@ -44,6 +44,7 @@ class Begun(Struct, frozen=True, kw_only=True):
     seed: int
     precision: str
     device: str
+    processes: int
     settings: dict[str, Any]
     libraries: dict[str, str]
 
@@ -123,26 +124,30 @@ def _begun(stage: Stage, recipe: Recipe, digest: str, files: dict[str, str]) -> 
         seed=recipe.seed,
         precision=recipe.precision,
         device=recipe.device,
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
         settings=msgspec.to_builtins(settings),
         libraries={name: version(name) for name in LIBRARIES},
     )
 
 
 def _same(folder: Path, begun: Begun) -> bool:
-    """Whether there is a training of this kind. Raises FinetuneError for one of another."""
+    """Whether there is a training of this kind. Raises FinetuneError for one of another. Of several processes the first
+    one looks; when it refuses, their launcher ends the others."""
+    if not _first():
+        return True
     file = folder / BEGUN
     if not file.exists():
         if any(path.name != ".lock" for path in folder.iterdir()):
             raise FinetuneError(f"{folder}: is not empty, and what is in it is no training; name another `out`")
-        if _first():
-            write_atomically(file, msgspec.json.encode(begun))
+        write_atomically(file, msgspec.json.encode(begun))
         return False
     try:
         before = msgspec.json.decode(file.read_bytes(), type=Begun)
     except msgspec.DecodeError as exc:
         raise FinetuneError(f"{file}: {exc}") from exc
     if changed := [name for name in Begun.__struct_fields__ if getattr(before, name) != getattr(begun, name)]:
-        raise FinetuneError(f"{folder}: was begun with another {', '.join(changed)}; remove it, or name another `out`")
+        values = ", ".join(changed)
+        raise FinetuneError(f"{folder}: was begun with other values ({values}); remove it, or name another `out`")
     return True
 
 
@@ -158,7 +163,7 @@ def _trained(trainer: Any, folder: Path, begun: Begun) -> Path:
     begun_at = folder / ".adapter.begun"
     if _first():
         shutil.rmtree(begun_at, ignore_errors=True)
-    if start is not None:
+    if start is not None and _first():
         print(f"goes on from {start.name}", flush=True)
     try:
         trainer.train(resume_from_checkpoint=None if start is None else str(start))

@@ -34,6 +34,7 @@ from server.learn.samples import LeftOut, Sample, sample
 
 VERSION = 1
 MANIFEST, PICTURES = "manifest.json", "pictures"
+_SHOWN = 20
 FILES = ("sft.jsonl", "sft.held.jsonl", "dpo.jsonl", "dpo.held.jsonl")
 
 
@@ -68,6 +69,15 @@ class Result:
     manifest: Manifest
     told: Counter[str]  # why the check struck out a sentence
     details: list[str]
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal."""
+        made = self.manifest
+        yield f"{made.cases} cases: {made.samples} samples, {made.pairs} pairs, {made.pictures} pictures"
+        for what, counted in (("cases", made.left_out_cases), ("sentences", made.left_out_sentences)):
+            yield from (f"{count} {what} left out: {why}" for why, count in counted.items())
+        yield from (f"  {count}  {reason}" for reason, count in self.told.most_common(_SHOWN))
+        yield from (f"  {detail}" for detail in self.details[:_SHOWN])
 
 
 @dataclass
@@ -178,7 +188,11 @@ def _begun(folder: Path) -> Iterator[Path]:
             raise LearnError(f"{folder}: another export is being written there") from exc
         (begun / PICTURES).mkdir(exist_ok=True)
         _drop(begun, {PICTURES})
-        yield begun
+        try:
+            yield begun
+        except BaseException:
+            shutil.rmtree(begun, ignore_errors=True)  # nobody's pictures lie about in a folder that nobody looks into
+            raise
     finally:
         os.close(descriptor)
 

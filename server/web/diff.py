@@ -11,6 +11,7 @@ from server.edits import EDITED
 from server.report import Report, Sentence
 
 Kind = Literal["said", "replaced", "struck", "restored", "reworded", "gone", "signed", "unsigned"]
+_ALIKE = 0.5  # of the words; where less is the same, two texts beside each other are easier to read
 _TOKENS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -50,11 +51,11 @@ def changes(before: Report | None, after: Report) -> tuple[Change, ...]:
 
 
 def words(before: str, after: str) -> tuple[Piece, ...]:
-    """Word by word; a text that has nothing in common with the other is shown whole."""
+    """Word by word; texts with little in common are shown whole."""
     a, b = _TOKENS.findall(before), _TOKENS.findall(after)
-    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
-    if matcher.ratio() < 0.4:
+    if difflib.SequenceMatcher(None, before.split(), after.split(), autojunk=False).ratio() < _ALIKE:
         return (*_whole("old", before), *_whole("new", after))
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
     pieces: list[Piece] = []
     for tag, a0, a1, b0, b1 in matcher.get_opcodes():
         if tag == "equal":

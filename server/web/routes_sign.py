@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args
 
 import msgspec
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from server import deliveries, edits, guard, patients, reports, signin
@@ -28,18 +29,7 @@ FIELDS = ("family", "given", "birth_date", "sex", "id", "issuer", "accession", "
 Field = Annotated[str, Form(max_length=200)]
 
 
-@router.get("/sign")
-def sign_form(request: Request, of: Of, who: Writer) -> Response:
-    return _form(request, who, reading.read(request, who, of), {}, "")
-
-
-@router.post("/sign")
-def sign(
-    request: Request,
-    of: Of,
-    who: Writer,
-    after: Number,
-    password: Field = "",
+def typed_fields(
     family: Field = "",
     given: Field = "",
     birth_date: Field = "",
@@ -48,16 +38,35 @@ def sign(
     issuer: Field = "",
     accession: Field = "",
     study: Field = "",
+) -> dict[str, str]:
+    """Of a patient, as a form has them."""
+    told = (family, given, birth_date, sex, id, issuer, accession, study)
+    return {name: text.strip() for name, text in zip(FIELDS, told, strict=True)}
+
+
+Typed = Annotated[dict[str, str], Depends(typed_fields)]
+
+
+@router.get("/sign")
+def sign_form(request: Request, of: Of, who: Writer, by_hand: bool = False) -> Response:
+    """With whom was joined before, unless the patient is to be typed in anew."""
+    found = reading.read(request, who, of)
+    known = _fields(found.patient) if found.patient is not None and not by_hand else {}
+    return sign_form_of(request, who, found, known, "", chosen=bool(known))
+
+
+@router.post("/sign")
+def sign(
+    request: Request, of: Of, who: Writer, after: Number, typed: Typed, password: Field = "", chosen: Field = ""
 ) -> Response:
-    typed = dict(zip(FIELDS, (family, given, birth_date, sex, id, issuer, accession, study), strict=True))
-    typed = {name: text.strip() for name, text in typed.items()}
     try:
         signin.require_proof(request, who, password)
         _sign(request, who, of, after, typed)
     except RefusedError as exc:
         if exc.status not in (400, 401, 409):
             raise
-        return _form(request, who, reading.read(request, who, of), typed, str(exc), exc.status)
+        found = reading.read(request, who, of)
+        return sign_form_of(request, who, found, typed, str(exc), chosen=bool(chosen), status=exc.status)
     return _done(request, of)
 
 
@@ -87,6 +96,11 @@ def _patient(found: Found, typed: Mapping[str, str]) -> Patient:
         if not typed[name]:
             raise RefusedError(f"expected {words}: a report is signed for somebody")
     try:
+        if typed["birth_date"]:
+            datetime.date.fromisoformat(typed["birth_date"])
+    except ValueError as exc:
+        raise RefusedError(f"Birth date {typed['birth_date']!r}: expected one like 1961-04-30") from exc
+    try:
         return msgspec.convert(dict(typed), Patient)
     except msgspec.ValidationError as exc:
         text, _, at = str(exc).partition(" - at `$.")
@@ -98,8 +112,8 @@ _LABELS = {
     "given": "Given name",
     "birth_date": "Birth date",
     "sex": "Sex",
-    "id": "Patient number",
-    "issuer": "Given by",
+    "id": "Patient's number",
+    "issuer": "Who gave that number",
     "accession": "Accession number",
     "study": "Study UID",
 }
@@ -109,22 +123,38 @@ def _signature(who: Person) -> Signature:
     return Signature(account=who.account, name=who.name, at=now())
 
 
-def _form(
-    request: Request, who: Person, found: Found, typed: Mapping[str, str], said: str, status: int = 200
+def _fields(patient: Patient) -> dict[str, str]:
+    return {name: getattr(patient, name) for name in FIELDS}
+
+
+def sign_form_of(
+    request: Request,
+    who: Person,
+    found: Found,
+    typed: Mapping[str, str],
+    said: str,
+    *,
+    chosen: bool = False,
+    status: int = 200,
 ) -> Response:
+    """`chosen`: the patient is not typed but taken as it is, so that nobody changes half of it. Raises RefusedError."""
     shown = reading.shown(request, who, found)
     if shown.state != "draft":
         raise RefusedError("there is nothing to sign: no draft yet, or signed already", 409)
-    known = {name: getattr(found.patient, name) for name in FIELDS} if found.patient is not None else {}
+    config: Config = request.app.state.config
     values: dict[str, Any] = {
         "view": shown,
         "person": who,
         "csrf": who.session.csrf,
-        "typed": {**dict.fromkeys(FIELDS, ""), "sex": "unknown", **known, **typed},
+        "typed": {**dict.fromkeys(FIELDS, ""), "sex": "unknown", **typed},
+        "chosen": chosen,
+        "worklist": config.worklist is not None,
+        "fields": FIELDS,
         "labels": _LABELS,
         "sexes": ("unknown", "female", "male", "other"),
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
+        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
     if not is_part(request):
         return render("sign.html", {**values, "values": values}, status=status, request=request)
@@ -202,6 +232,7 @@ def _addendum(
         "cites": cites,
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
+        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
     if not is_part(request):
         return render("addendum.html", {**values, "values": values}, status=status, request=request)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("weasyprint", reason="the server extra is not installed")
 pytest.importorskip("highdicom", reason="the server extra is not installed")
 pytest.importorskip("httpx", reason="the server extra is not installed")
 

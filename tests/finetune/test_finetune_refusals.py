@@ -128,6 +128,11 @@ def test_what_a_training_needs_at_least(own: Path) -> None:
     assert memory.least(looked, recipe) == 4 * looked.parameters + 16 * memory.learnt(looked, 8)
 
 
+def test_it_says_so_without_loading_anything(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = said_of(own, capsys, "needs")
+    assert (code, "0.3 million parameters, 0.01 million are learnt: at least 0.0 GiB" in said) == (0, True)
+
+
 def test_no_gpu(own: Path, refused: Refused) -> None:
     import torch
 
@@ -161,8 +166,8 @@ def test_an_export_that_was_changed(own: Path, refused: Refused) -> None:
         (lambda line: b"{", "line 2: expected a sample of `learn export`"),
         (lambda line: b'{"prompt": [], "images": []}', "line 2: expected a sample of `learn export`: KeyError"),
         (
-            lambda line: line.replace(b"The procedure took", b"a " * 9000, 1),
-            "tokens, expected at most `tokens_most` = 8192",
+            lambda line: line.replace(b"The procedure took", b"a " * 20_000, 1),
+            "tokens, expected at most `tokens_most` = 16384",
         ),
     ],
 )
@@ -207,7 +212,7 @@ def said_of(own: Path, capsys: pytest.CaptureFixture[str], *order: str) -> tuple
 def test_another_recipe_does_not_go_on_with_it(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (done / "recipe.toml").write_text(RECIPE.replace("rank = 8", "rank = 4").replace("[lora]", "seed = 7\n[lora]"))
     code, said = said_of(done, capsys, "sft")
-    assert (code, "was begun with another seed, settings; remove it" in said) == (1, True)
+    assert (code, "was begun with other values (seed, settings); remove it" in said) == (1, True)
 
 
 def test_another_checkpoint_is_not_merged(done: Path, capsys: pytest.CaptureFixture[str]) -> None:

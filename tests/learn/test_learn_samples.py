@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
 import json
@@ -10,11 +11,16 @@ from msgspec.structs import replace
 
 from edge.procedure import Record
 from server import edits
+from server.config import Draft
 from server.learn.case import SignedCase
 from server.learn.picture import bare
 from server.learn.samples import LeftOut, Sample, sample
 from server.report import Drafted
+from server.words import template, wording
+from server.words.checklist import Lists
+from server.words.endpoint import Endpoint
 from tests.learn.conftest import SIGNATURE, Make
+from tests.support import vlm
 from tools import export_example
 
 REWORDED = "A possible polyp in withdrawal was seen from 7 min 46 s to 7 min 57 s."
@@ -171,6 +177,27 @@ def test_a_number_in_a_label_keeps_the_whole_case(make: Make) -> None:
     assert isinstance(made, Sample | LeftOut)
     everything = json.dumps(made.messages) + made.chosen + made.rejected if isinstance(made, Sample) else ""
     assert "12345" not in everything
+
+
+def test_it_asks_what_an_endpoint_is_asked_and_answers_in_its_form(make: Make, lists: Lists) -> None:
+    """The real request, as it goes over a socket; and what is to be learnt, as an answer to it, stands."""
+    case = make()
+    undated = replace(case.record, heading=replace(case.record.heading, clock_trusted=False))
+    draft = template.draft(undated, "en", lists)
+    signed = edits.sign(edits.strike(draft, "S13", "a fold", "E. Test"), SIGNATURE, 1)
+    made = taken(dataclasses.replace(case, record=undated, draft=draft, signed=signed))
+    with vlm.serving(lambda asked: vlm.completion(made.rejected)) as server:
+        endpoint = Endpoint(Draft(url=server.url, model="some", frames_most=MOST))
+        report = wording.word(undated, draft, case.frames.get, endpoint, lists)
+        (asked,) = server.asked
+    assert (report.drafted.by, report.drafted.struck, report.drafted.fallback) == ("model", 0, "")
+    assert asked["messages"][0]["content"] == made.messages[0]["content"][0]["text"]
+    ours, theirs = made.messages[1]["content"], asked["messages"][1]["content"]
+    assert [part["type"] for part in ours] == [part["type"].removesuffix("_url") for part in theirs]
+    assert [one for one in ours if one["type"] == "text"] == [one for one in theirs if one["type"] == "text"]
+    shown = [base64.b64decode(one["image_url"]["url"].partition(",")[2]) for one in theirs if one["type"] != "text"]
+    assert list(made.pictures) == [bare(one) for one in shown]
+    assert list(json.loads(made.chosen)) == asked["response_format"]["json_schema"]["schema"]["required"]
 
 
 def test_pictures_are_where_their_names_are(make: Make, example: tuple[Record, dict[str, bytes]]) -> None:

@@ -78,7 +78,7 @@ def test_what_counts_as_one_address(address: str, counts_as: str) -> None:
 
 
 def test_the_server_s_limits_let_a_ward_in_and_no_machine() -> None:
-    limits = Limits()
+    limits = Limits(clock=_Clock())
     for _ in range(30):
         limits.login.take("192.0.2.1")
     with pytest.raises(TooManyError):

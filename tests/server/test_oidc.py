@@ -272,7 +272,7 @@ def test_a_provider_that_is_none_is_named(
 ) -> None:
     provider.lie, provider.metadata = lie, metadata
     answer = people.browser(app).get("/login/oidc")
-    assert (answer.status_code, why in answer.json()["error"]) == (status, True), answer.text
+    assert (answer.status_code, why in answer.text) == (status, True), answer.text
 
 
 def test_a_provider_that_is_away_is_not_waited_for_by_everybody(
@@ -282,7 +282,8 @@ def test_a_provider_that_is_away_is_not_waited_for_by_everybody(
     client = people.browser(people.application(database, Config(oidc=_config(running, issuer=away))))
     first, second = client.get("/login/oidc"), client.get("/login/oidc")
     assert (first.status_code, second.status_code) == (504, 504)
-    assert first.json() == second.json()
+    assert "cannot be asked" in second.text
+    assert first.text == second.text
 
 
 def test_a_provider_that_nobody_vouches_for_is_refused(
@@ -290,7 +291,7 @@ def test_a_provider_that_nobody_vouches_for_is_refused(
 ) -> None:
     client = people.browser(people.application(database, Config(oidc=_config(running, ca=""))))
     answer = client.get("/login/oidc")
-    assert (answer.status_code, "certificate" in answer.json()["error"]) == (504, True)
+    assert (answer.status_code, "certificate" in answer.text) == (504, True)
 
 
 def test_a_secret_in_the_form_where_the_provider_wants_it_there(browser: _Browser, provider: OidcProvider) -> None:
@@ -384,7 +385,7 @@ def test_a_password_that_there_is_not_is_not_asked_for(app: FastAPI, browser: _B
     _proven(database, clock.later(-3600))
     csrf = people.csrf(browser.us.get("/account").text)
     answer = browser.us.post("/prove", data={"csrf": csrf, "password": "x"})
-    assert (answer.status_code, answer.json()["error"]) == (401, signin.PROVE_THERE)
+    assert (answer.status_code, signin.PROVE_THERE in answer.text) == (401, True)
 
 
 # --------------------------------------------------------------------------------------------- configuration

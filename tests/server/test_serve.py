@@ -28,7 +28,13 @@ def worker_of(pid: int) -> int:
     """The process that `serve` started beside itself; 0: none now."""
     found = Path(f"/proc/{pid}/task").glob("*/children")
     numbers = [int(number) for file in found for number in file.read_text().split()]
-    return numbers[0] if numbers else 0
+    return next((number for number in numbers if b"\0work\0" in _command(number)), 0)
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def gone(pid: int) -> bool:

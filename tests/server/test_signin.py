@@ -18,7 +18,9 @@ NEW = "a quite different one"
 @pytest.fixture
 def app(database: Database) -> FastAPI:
     accounts.create(database, "ada", "Ada <b>Lovelace</b>", "clinician", PASSWORD, by="cli:root")
-    return people.application(database)
+    made = people.application(database)
+    made.state.limits = limits.Limits(clock=lambda: 0.0)  # no time passes
+    return made
 
 
 def _forget_proof(database: Database) -> None:
@@ -70,7 +72,7 @@ def test_a_refused_login_says_so_and_keeps_the_name(app: FastAPI, name: str, pas
 
 def test_what_was_typed_is_shown_inert(app: FastAPI) -> None:
     answer = people.browser(app).post("/login", data={"name": '"><script>alert(1)</script>', "password": "x"})
-    assert "<script" not in answer.text
+    assert "<script>alert" not in answer.text
 
 
 def test_a_login_makes_a_new_session(app: FastAPI) -> None:
@@ -120,7 +122,6 @@ def test_a_machine_that_tries_names_has_to_wait(app: FastAPI) -> None:
 
 
 def test_a_name_that_is_tried_from_everywhere_has_to_wait(app: FastAPI) -> None:
-    app.state.limits = limits.Limits()
     app.state.limits.login = limits.Bucket(1000, 1000)
     client = people.browser(app)
     codes = [client.post("/login", data={"name": "Nobody ", "password": "x"}).status_code for _ in range(13)]
@@ -167,7 +168,7 @@ def test_a_proof_is_asked_for_again_and_given(app: FastAPI) -> None:
     _forget_proof(app.state.database)
     answer = client.post("/prove", data={"password": "wrong"})
     assert answer.status_code == 401
-    assert client.post("/prove").json() == {"error": signin.SIGN_AGAIN}
+    assert signin.SIGN_AGAIN in client.post("/prove").text
     assert client.post("/prove", data={"password": PASSWORD}).status_code == 204
     assert client.post("/prove", data={"password": PASSWORD, "next": "/x"}).headers["location"] == "/x"
     with app.state.database.read() as connection:

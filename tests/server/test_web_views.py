@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 from msgspec.structs import replace
@@ -45,6 +45,7 @@ def _finding(number: int, first_s: float, length_s: float) -> Finding:
     return replace(RECORD.findings[0], id=f"F{number}", **times)
 
 
+@settings(deadline=None)
 @given(
     st.floats(min_value=0, max_value=1e5, allow_nan=False),
     st.lists(st.tuples(SECONDS, st.floats(min_value=0, max_value=1e4)), max_size=20),
@@ -101,6 +102,7 @@ def test_every_fact_that_can_be_cited_has_its_evidence() -> None:
     assert rows["Announced"] == "yes, while it was in view"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(min_value=-1, max_value=2, allow_nan=False), max_size=60), st.floats(min_value=0, max_value=60)
 )
@@ -165,6 +167,7 @@ def test_a_label_is_shown_with_nothing_that_hides() -> None:
     assert pages.inert(Markup("<b>\u202e</b>")) == Markup("<b>\u202e</b>")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_becomes_markup(text: str) -> None:
     report = edits.add(DRAFT, "summary", f"x{text}", (), "Dr. <b>Ada</b>", RECORD)
@@ -202,6 +205,7 @@ def test_every_kind_of_change_is_told() -> None:
     assert diff.changes(DRAFT, DRAFT) == ()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_pieces_make_both_texts(before: str, after: str) -> None:
     pieces = diff.words(before, after)

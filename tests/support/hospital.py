@@ -42,7 +42,7 @@ class Hospital(http.server.ThreadingHTTPServer):
     @property
     def web(self) -> Web:
         url = f"{self._scheme}://127.0.0.1:{self.server_port}/base"
-        return Web(url=url, token=TOKEN, timeout_s=5, ca=str(self._ca or ""))
+        return Web(url=url, token=TOKEN, timeout_s=60, ca=str(self._ca or ""))
 
     def resources(self, kind: str) -> list[Any]:
         return [one for one in self.kept.values() if one["resourceType"] == kind]

@@ -1,4 +1,4 @@
-"""People at the report server: an application without its other parts, and browsers that are logged in to it."""
+"""People at the report server: the application, and browsers that are logged in to it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from starlette.testclient import TestClient
 
-from server import accounts, app, enrolment_routes, guard, oidc_routes, serving, signin
+from server import accounts, app, guard, serving
 from server.config import Config, Http
-from server.errors import RefusedError
+from server.keep import Folder
 from server.store.database import Database
 from tests.support import waiting
 
@@ -22,10 +22,10 @@ ORIGIN = "http://testserver"
 
 
 def application(database: Database, config: Config | None = None, routers: Iterable[APIRouter] = ()) -> FastAPI:
-    made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, max_body_size=app.FORM_MOST)
-    made.state.config, made.state.database = config or Config(), database
-    made.add_exception_handler(RefusedError, app._refused)
-    for router in (enrolment_routes.router, signin.router, oidc_routes.router, *routers):
+    """The server's own, with more routes."""
+    config = config or Config()
+    made = app.create(config, database, Folder(config.folder / "frames"))
+    for router in routers:
         made.include_router(router)
     return made
 

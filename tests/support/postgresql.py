@@ -38,9 +38,10 @@ def missing() -> str:
 
 
 class PostgreSQL:
-    """Started once for many tests; each takes a database of its own. `fsync` is off: a test's machine may lose it."""
+    """Started once for many tests; each takes a database of its own. `durable`: with fsync, which tests do without."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self._folder = Path(tempfile.mkdtemp(prefix="endoedge-pg-"))  # pytest closes its own folders to other users
         self.port = free_port()
         self._numbers = itertools.count(1)
@@ -52,7 +53,9 @@ class PostgreSQL:
         if os.geteuid() == 0:
             shutil.chown(self._folder, _USER)
         self._run("initdb", "-A", "trust", "-U", _USER, "-D", str(self._data), "--no-sync", "-E", "UTF8", "--locale=C")
-        settings = f"-k {self._folder} -h 127.0.0.1 -p {self.port} -F -c max_connections=200"
+        settings = (
+            f"-k {self._folder} -h 127.0.0.1 -p {self.port}{'' if self._durable else ' -F'} -c max_connections=200"
+        )
         self._start = ("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._folder / "log"), "-o", settings, "start")
         self.start()
         return self
@@ -79,7 +82,7 @@ class PostgreSQL:
         return self._folder / "data"
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_user = {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
+        as_root = os.geteuid() == 0
         subprocess.run(
             [str(self._programs / program), *arguments],
             check=True,
@@ -88,5 +91,7 @@ class PostgreSQL:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=90,
-            **as_user,  # type: ignore[arg-type]
+            user=_USER if as_root else None,
+            group=_USER if as_root else None,
+            extra_groups=[] if as_root else None,
         )

@@ -90,7 +90,7 @@
   function bring(within) {
     for (const field of $$("[data-keep]", within)) {
       const typed = sessionStorage.getItem(keep(field));
-      if (typed !== null && !field.closest("form").querySelector(".alert")) field.value = typed;
+      if (typed !== null && typed !== field.value && !field.closest("form").querySelector(".alert")) field.value = typed;
     }
   }
   const forget = (within) => within && $$("[data-keep]", within).forEach((field) => sessionStorage.removeItem(keep(field)));
