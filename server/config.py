@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -110,6 +111,26 @@ class Oidc(Struct, frozen=True, kw_only=True):
             raise ValueError(f"issuer {self.issuer}: expected https://")
 
 
+class Worklist(Struct, frozen=True, kw_only=True):
+    """`[worklist]`: whom the hospital has planned; a folder, or `[worklist.dicom]`."""
+
+    folder: str = ""  # of JSON files
+    dicom: Pacs | None = None
+    modality: Annotated[str, Meta(max_length=16)] = "ES"
+    station: Annotated[str, Meta(max_length=16)] = ""  # its application entity; "" any
+    zone: str = ""  # of the hospital's times: "Europe/Berlin"; "" this machine's
+    hours: Annotated[float, Meta(gt=0, le=168)] = 12.0  # before and after the procedure
+    most: Annotated[int, Meta(ge=1, le=500)] = 50  # entries to choose from
+
+    def __post_init__(self) -> None:
+        if bool(self.folder) == (self.dicom is not None):
+            raise ValueError("expected either folder or a table [worklist.dicom]")
+        try:
+            ZoneInfo(self.zone or "UTC")
+        except (ValueError, OSError, ZoneInfoNotFoundError) as exc:
+            raise ValueError(f"zone {self.zone!r}: expected one like Europe/Berlin") from exc
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """`server.toml`."""
 
@@ -123,6 +144,7 @@ class Config(Struct, frozen=True, kw_only=True):
     sign: Sign = Sign()
     export: Export = Export()
     oidc: Oidc | None = None
+    worklist: Worklist | None = None
 
     @property
     def folder(self) -> Path:
@@ -165,8 +187,12 @@ def _beside(config: Config, folder: Path) -> Config:
     oidc = config.oidc
     if oidc is not None:
         oidc = replace(oidc, client_secret_file=path(oidc.client_secret_file), ca=path(oidc.ca))
+    worklist = config.worklist
+    if worklist is not None:
+        dicom = worklist.dicom and replace(worklist.dicom, ca=path(worklist.dicom.ca))
+        worklist = replace(worklist, folder=path(worklist.folder), dicom=dicom)
     export = _export(config.export, folder)
-    told = {"http": http, "bucket": bucket, "draft": draft, "oidc": oidc, "export": export}
+    told = {"http": http, "bucket": bucket, "draft": draft, "oidc": oidc, "export": export, "worklist": worklist}
     return replace(config, data_dir=path(config.data_dir), **told)
 
 
