@@ -76,7 +76,7 @@ class SimBox:
         """A procedure that is over: its pictures first, then its record, as a core does."""
         made, pictures = procedure(self.device, name, frames=frames, size=size)
         body = msgspec.json.encode(made)
-        scratch = self._spool / f".{name}"
+        scratch = self._spool.parent / f"{name}.new"
         scratch.mkdir()
         for number, jpeg in enumerate(pictures):
             (scratch / f"polyp-{number:04d}.jpg").write_bytes(jpeg)

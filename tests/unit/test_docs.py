@@ -37,6 +37,8 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/console.md",
         "docs/security.md",
         "docs/faults.md",
+        "docs/words.md",
+        "docs/learning.md",
         "calibration/README.md",
     ],
 )
