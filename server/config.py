@@ -40,6 +40,20 @@ class Http(Struct, frozen=True, kw_only=True):
     metrics_token_file: str = ""  # who has it may read `/metrics` and why `/health` says no; "": this machine may
 
 
+class Bucket(Struct, frozen=True, kw_only=True):
+    """`[bucket]`: key frames in S3-compatible storage instead of `data_dir`. Without files of a key: as the environment
+    or the machine's role has it."""
+
+    url: Annotated[
+        str, Meta(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?\Z")
+    ]  # s3://BUCKET/PREFIX
+    endpoint: Annotated[str, Meta(pattern=r"^(https?://[^\s/]+)?\Z")] = ""  # "": Amazon's
+    region: str = ""
+    key_file: str = ""  # the access key's id
+    secret_file: str = ""
+    ca: str = ""  # PEM file; "": those whom this machine trusts
+
+
 class Draft(Struct, frozen=True, kw_only=True):
     """`[draft]`: who words a draft. Without `url` the template alone."""
 
@@ -133,6 +147,7 @@ class Config(Struct, frozen=True, kw_only=True):
     institution: Annotated[str, Meta(max_length=64)] = ""
     language: Language = "en"
     http: Http = Http()
+    bucket: Bucket | None = None
     draft: Draft = Draft()
     sign: Sign = Sign()
     export: Export = Export()
@@ -173,6 +188,10 @@ def _beside(config: Config, folder: Path) -> Config:
     replace = msgspec.structs.replace
     files = {name: path(getattr(config.http, name)) for name in ("certificate", "key", "metrics_token_file")}
     http = replace(config.http, **files)
+    bucket = config.bucket
+    if bucket is not None:
+        names = ("key_file", "secret_file", "ca")
+        bucket = replace(bucket, **{name: path(getattr(bucket, name)) for name in names})
     draft = replace(config.draft, key_file=path(config.draft.key_file), ca=path(config.draft.ca))
     oidc = config.oidc
     if oidc is not None:
@@ -181,8 +200,9 @@ def _beside(config: Config, folder: Path) -> Config:
     if worklist is not None:
         dicom = worklist.dicom and replace(worklist.dicom, ca=path(worklist.dicom.ca))
         worklist = replace(worklist, folder=path(worklist.folder), dicom=dicom)
-    parts = {"http": http, "draft": draft, "oidc": oidc, "worklist": worklist}
-    return replace(config, data_dir=path(config.data_dir), export=_export(config.export, folder), **parts)
+    export = _export(config.export, folder)
+    told = {"http": http, "bucket": bucket, "draft": draft, "oidc": oidc, "export": export, "worklist": worklist}
+    return replace(config, data_dir=path(config.data_dir), **told)
 
 
 def _export(export: Export, folder: Path) -> Export:

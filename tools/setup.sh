@@ -2,12 +2,13 @@
 # Makes this checkout runnable: Debian/Ubuntu packages (as root or with sudo), then .venv. Harmless to run again.
 #   tools/setup.sh            what the box needs
 #   tools/setup.sh dev        and what the tests need (lint, types, training code)
+#   tools/setup.sh server     what the report server needs (tools/server.sh)
 #   tools/setup.sh packages   the box's Debian/Ubuntu packages alone (for tools/install.sh)
 #   tools/setup.sh list       says which these are, and does nothing (for tools/sbom.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras=${1:-}
-case "$extras" in "" | dev | packages | list) ;; *) echo "usage: tools/setup.sh [dev | packages | list]" >&2; exit 2 ;; esac
+case "$extras" in "" | dev | server | packages | list) ;; *) echo "usage: tools/setup.sh [dev | server | packages | list]" >&2; exit 2 ;; esac
 
 have() {  # of these, what the distribution has; a new machine may not know yet
   apt-cache show "$1" >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || apt-get update -q >/dev/null 2>&1 || true
@@ -23,6 +24,8 @@ packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gs
   xfsprogs fiu-utils"
 # The report server's tests: its other database, a browser, a PACS and a second reading of DICOM; each where the distribution has it.
 [ "$extras" = dev ] && packages="$packages $(have postgresql chromium poppler-utils dicom3tools orthanc orthanc-dicomweb libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0)"
+# Pango and HarfBuzz make the server's PDFs; a letter that no font has is an error there, so some fonts.
+[ "$extras" = server ] && packages="python3-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core"
 [ "$extras" = list ] && { printf '%s\n' $packages; exit 0; }
 missing=$(for package in $packages; do
   dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
@@ -43,8 +46,10 @@ fi
 
 [ "$extras" = packages ] && exit 0
 
-# The system's Python, because PyGObject comes from the distribution.
-if ! .venv/bin/python -c 'import gi' 2>/dev/null; then
+# The system's Python, because PyGObject comes from the distribution. The server needs none of it.
+needed=gi
+[ "$extras" = server ] && needed=venv
+if ! .venv/bin/python -c "import $needed" 2>/dev/null; then
   rm -rf .venv
   /usr/bin/python3 -m venv --system-site-packages .venv
 fi
@@ -54,6 +59,13 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   echo "setup: installing Python packages into .venv"
   target=".[console]"
   [ "$extras" = dev ] && target=".[dev,calibration,server]"
+  [ "$extras" = server ] && target=".[server]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
   echo "$wanted" >"$stamp"
+fi
+# S3 for the tests of server/bucket.py, apart: what it pins is not what we do.
+if [ "$extras" = dev ] && [ ! -x .venv/moto/bin/moto_server ]; then
+  echo "setup: installing an S3 server for tests into .venv/moto"
+  /usr/bin/python3 -m venv .venv/moto
+  .venv/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3,server]==5.2.5'
 fi
