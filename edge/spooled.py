@@ -30,6 +30,9 @@ class Dropped(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+_decode = msgspec.json.Decoder(Record).decode  # here: two threads may not be the first to decode a class (msgspec 0.22)
+
+
 def read_record(folder: Path) -> Record | str:
     """Or why there is none that can be read, in a line."""
     path = folder / RECORD
@@ -41,7 +44,7 @@ def read_record(folder: Path) -> Record | str:
     if len(content) > RECORD_MOST:
         return f"{RECORD}: is larger than {RECORD_MOST >> 20} MiB"
     try:
-        record = msgspec.json.decode(content, type=Record)
+        record = _decode(content)
     except msgspec.DecodeError as exc:
         return f"{RECORD}: is not a record that this version knows: {exc}"
     if record.version != VERSION:

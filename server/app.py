@@ -16,6 +16,7 @@ from server import documents
 from server.config import Config
 from server.errors import RefusedError, ServerError
 from server.keep import Keep
+from server.settled import settle
 from server.store.database import Database
 from server.web.routes import prepare
 
@@ -47,6 +48,7 @@ def create(config: Config, database: Database, keep: Keep) -> FastAPI:
     documents.prepare(app)
     for name in ROUTERS:
         app.include_router(importlib.import_module(f"server.{name}").router)
+    settle()
     return app
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +38,20 @@ class Http(Struct, frozen=True, kw_only=True):
     key: str = ""  # PEM file
     proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
     metrics_token_file: str = ""  # who has it may read `/metrics` and why `/health` says no; "": this machine may
+
+
+class Bucket(Struct, frozen=True, kw_only=True):
+    """`[bucket]`: key frames in S3-compatible storage instead of `data_dir`. Without files of a key: as the environment
+    or the machine's role has it."""
+
+    url: Annotated[
+        str, Meta(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?\Z")
+    ]  # s3://BUCKET/PREFIX
+    endpoint: Annotated[str, Meta(pattern=r"^(https?://[^\s/]+)?\Z")] = ""  # "": Amazon's
+    region: str = ""
+    key_file: str = ""  # the access key's id
+    secret_file: str = ""
+    ca: str = ""  # PEM file; "": those whom this machine trusts
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -96,6 +111,34 @@ class Oidc(Struct, frozen=True, kw_only=True):
             raise ValueError(f"issuer {self.issuer}: expected https://")
 
 
+class Retention(Struct, frozen=True, kw_only=True):
+    """`[retention]`: how long procedures are kept, after they came and were last changed. 0: until somebody erases
+    them."""
+
+    days: Annotated[int, Meta(ge=0, le=36_500)] = 0  # signed, and delivered
+    drafts_days: Annotated[int, Meta(ge=0, le=36_500)] = 0  # never signed
+
+
+class Worklist(Struct, frozen=True, kw_only=True):
+    """`[worklist]`: whom the hospital has planned; a folder, or `[worklist.dicom]`."""
+
+    folder: str = ""  # of JSON files
+    dicom: Pacs | None = None
+    modality: Annotated[str, Meta(max_length=16)] = "ES"
+    station: Annotated[str, Meta(max_length=16)] = ""  # its application entity; "" any
+    zone: str = ""  # of the hospital's times: "Europe/Berlin"; "" this machine's
+    hours: Annotated[float, Meta(gt=0, le=168)] = 12.0  # before and after the procedure
+    most: Annotated[int, Meta(ge=1, le=500)] = 50  # entries to choose from
+
+    def __post_init__(self) -> None:
+        if bool(self.folder) == (self.dicom is not None):
+            raise ValueError("expected either folder or a table [worklist.dicom]")
+        try:
+            ZoneInfo(self.zone or "UTC")
+        except (ValueError, OSError, ZoneInfoNotFoundError) as exc:
+            raise ValueError(f"zone {self.zone!r}: expected one like Europe/Berlin") from exc
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """`server.toml`."""
 
@@ -104,10 +147,13 @@ class Config(Struct, frozen=True, kw_only=True):
     institution: Annotated[str, Meta(max_length=64)] = ""
     language: Language = "en"
     http: Http = Http()
+    bucket: Bucket | None = None
     draft: Draft = Draft()
     sign: Sign = Sign()
     export: Export = Export()
     oidc: Oidc | None = None
+    worklist: Worklist | None = None
+    retention: Retention = Retention()
 
     @property
     def folder(self) -> Path:
@@ -142,12 +188,21 @@ def _beside(config: Config, folder: Path) -> Config:
     replace = msgspec.structs.replace
     files = {name: path(getattr(config.http, name)) for name in ("certificate", "key", "metrics_token_file")}
     http = replace(config.http, **files)
+    bucket = config.bucket
+    if bucket is not None:
+        names = ("key_file", "secret_file", "ca")
+        bucket = replace(bucket, **{name: path(getattr(bucket, name)) for name in names})
     draft = replace(config.draft, key_file=path(config.draft.key_file), ca=path(config.draft.ca))
     oidc = config.oidc
     if oidc is not None:
         oidc = replace(oidc, client_secret_file=path(oidc.client_secret_file), ca=path(oidc.ca))
+    worklist = config.worklist
+    if worklist is not None:
+        dicom = worklist.dicom and replace(worklist.dicom, ca=path(worklist.dicom.ca))
+        worklist = replace(worklist, folder=path(worklist.folder), dicom=dicom)
     export = _export(config.export, folder)
-    return replace(config, data_dir=path(config.data_dir), http=http, draft=draft, oidc=oidc, export=export)
+    told = {"http": http, "bucket": bucket, "draft": draft, "oidc": oidc, "export": export, "worklist": worklist}
+    return replace(config, data_dir=path(config.data_dir), **told)
 
 
 def _export(export: Export, folder: Path) -> Export:

@@ -28,6 +28,7 @@ from server.clock import now
 from server.config import Config
 from server.errors import ServerError
 from server.keep import Keep
+from server.settled import settle
 from server.store.database import Database
 from server.store.tables import attempts
 from server.worker import Seats, seated
@@ -46,7 +47,7 @@ QUEUES = {
 TRIES_MOST = 5  # a part that can be done without is left out when its job was begun so often without an end
 RECOVERIES_MOST = 10  # a job that took so many workers along is given up
 _FORM = "1"  # of the workflows' steps; what another form began is begun anew by this one
-_POLL_S = 0.2
+_POLL_S = 0.5  # each queue asks so often, in each worker
 _ASKED_AGAIN_S = 60.0
 _ASKED_MOST = 500  # new ones in one look
 _LOST_S = 60.0  # a job that is said to be in our hands, and is not
@@ -103,6 +104,7 @@ def work(config: Config, database: Database, keep: Keep, sources: Iterable[Sourc
     """Until `stop`. Once a process, which ends after it (`os._exit`): a step that hangs is left behind. Raises
     ServerError when it lost its seat: its jobs are another's then."""
     Means.config, Means.database, Means.keep = config, database, keep
+    settle()
     with seated(database, config.folder / "workers") as (seats, number):
         log.info("worker %d on %s", number, database.name)
         DBOS(config=_settings(config, database, number))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge.durable import sync_folder, write_atomically
+from server.config import Config
 from server.errors import ServerError
 
 _PROOF = 64 << 10  # bytes
@@ -28,6 +29,15 @@ class Keep(Protocol):
 
     def prove(self) -> None:
         """Something can be written and read."""
+
+
+def opened_keep(config: Config) -> Keep:
+    """Where the configuration says. Raises ConfigError."""
+    if config.bucket is None:
+        return Folder(config.folder / "frames")
+    from server.bucket import open_bucket
+
+    return open_bucket(config.bucket)
 
 
 class Folder:

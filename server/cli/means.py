@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from server.config import Config, load
 from server.errors import ServerError
-from server.keep import Folder, Keep
+from server.keep import Keep, opened_keep
 from server.store.database import Database, open_database
 from server.store.migrate import behind, migrate
 
@@ -41,6 +41,6 @@ def opened(options: argparse.Namespace, *, tables: bool = True) -> Iterator[Mean
             migrate(database)
         elif tables and (reason := behind(database)):
             raise ServerError(reason)
-        yield Means(config, database, Folder(config.folder / "frames"))
+        yield Means(config, database, opened_keep(config))
     finally:
         database.close()

@@ -92,7 +92,7 @@ def _association(pacs: Pacs, instances: Sequence[Dataset]) -> Iterator[Associati
     entity.connection_timeout = pacs.timeout_s
     for kind in sorted({_kind(instance) for instance in instances}):
         entity.add_requested_context(*kind)
-    tls = (_trusted(pacs.ca), pacs.host) if pacs.tls else None
+    tls = (trusted(pacs.ca), pacs.host) if pacs.tls else None
     association = entity.associate(pacs.host, pacs.port, ae_title=pacs.called, tls_args=tls)
     try:
         if association.is_rejected:
@@ -187,10 +187,10 @@ def _post(web: Web, path: str, body: bytes, headers: dict[str, str]) -> httpx.Re
     if web.token:
         headers["Authorization"] = f"Bearer {web.token}"
     auth = (web.user, web.password) if web.user else None
-    trusted = _trusted(web.ca) if web.url.startswith("https:") else False
+    trusts = trusted(web.ca) if web.url.startswith("https:") else False
     try:
         return httpx.post(
-            web.url + path, content=body, headers=headers, auth=auth, verify=trusted, timeout=web.timeout_s
+            web.url + path, content=body, headers=headers, auth=auth, verify=trusts, timeout=web.timeout_s
         )
     except httpx.HTTPError as exc:
         away = isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout))
@@ -215,7 +215,7 @@ def _refused(web: Web, answer: httpx.Response) -> SendError:
     )
 
 
-def _trusted(ca: str) -> ssl.SSLContext:
+def trusted(ca: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca or None)
     except OSError as exc:

@@ -7,11 +7,31 @@ import threading
 from fastapi import APIRouter, FastAPI
 
 from server.config import Config
-from server.web import pages, routes_ask, routes_edit, routes_files, routes_list, routes_review, routes_sign
+from server.web import (
+    pages,
+    routes_ask,
+    routes_edit,
+    routes_files,
+    routes_list,
+    routes_patient,
+    routes_review,
+    routes_sign,
+    routes_worklist,
+)
 from server.web.live import Live
 
 router = APIRouter()
-for part in (routes_list, routes_files, routes_edit, routes_sign, routes_ask, routes_review):
+PARTS = (
+    routes_list,
+    routes_files,
+    routes_edit,
+    routes_sign,
+    routes_patient,
+    routes_worklist,
+    routes_ask,
+    routes_review,
+)
+for part in PARTS:
     router.include_router(part.router)
 
 

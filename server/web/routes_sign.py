@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, get_args
 
 import msgspec
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from server import deliveries, edits, guard, patients, reports, signin
@@ -26,21 +26,21 @@ from server.web.routes_review import Of, Writer, html
 
 router = APIRouter(prefix="/procedures/{device}/{procedure}/{revision}")
 FIELDS = ("family", "given", "birth_date", "sex", "id", "issuer", "accession", "study")
+SEXES = ("unknown", "female", "male", "other")
+LABELS = {
+    "family": "Family name",
+    "given": "Given name",
+    "birth_date": "Birth date",
+    "sex": "Sex",
+    "id": "Patient's number",
+    "issuer": "Who gave that number",
+    "accession": "Accession number",
+    "study": "Study UID",
+}
 Field = Annotated[str, Form(max_length=200)]
 
 
-@router.get("/sign")
-def sign_form(request: Request, of: Of, who: Writer) -> Response:
-    return _form(request, who, reading.read(request, who, of), {}, "")
-
-
-@router.post("/sign")
-def sign(
-    request: Request,
-    of: Of,
-    who: Writer,
-    after: Number,
-    password: Field = "",
+def typed_fields(
     family: Field = "",
     given: Field = "",
     birth_date: Field = "",
@@ -49,17 +49,36 @@ def sign(
     issuer: Field = "",
     accession: Field = "",
     study: Field = "",
+) -> dict[str, str]:
+    """Of a patient, as a form has them."""
+    told = (family, given, birth_date, sex, id, issuer, accession, study)
+    return {name: text.strip() for name, text in zip(FIELDS, told, strict=True)}
+
+
+Typed = Annotated[dict[str, str], Depends(typed_fields)]
+
+
+@router.get("/sign")
+def sign_form(request: Request, of: Of, who: Writer, by_hand: bool = False) -> Response:
+    """With whom was joined before, unless the patient is to be typed in anew."""
+    found = reading.read(request, who, of)
+    known = _fields(found.patient) if found.patient is not None and not by_hand else {}
+    return sign_form_of(request, who, found, known, "", chosen=bool(known))
+
+
+@router.post("/sign")
+def sign(
+    request: Request, of: Of, who: Writer, after: Number, typed: Typed, password: Field = "", chosen: Field = ""
 ) -> Response:
-    typed = dict(zip(FIELDS, (family, given, birth_date, sex, id, issuer, accession, study), strict=True))
-    typed = {name: text.strip() for name, text in typed.items()}
     try:
         signin.require_proof(request, who, password)
         _sign(request, who, of, after, typed)
     except RefusedError as exc:
         if exc.status not in (400, 401, 409):
             raise
-        return _form(request, who, reading.read(request, who, of), typed, str(exc), exc.status)
-    return _done(request, of)
+        found = reading.read(request, who, of)
+        return sign_form_of(request, who, found, typed, str(exc), chosen=bool(chosen), status=exc.status)
+    return done(request, of)
 
 
 def _sign(request: Request, who: Person, of: Key, after: int, typed: Mapping[str, str]) -> None:
@@ -84,6 +103,11 @@ def _patient(found: Found, typed: Mapping[str, str]) -> Patient:
     """Who was joined before stays, unless somebody is typed in."""
     if found.patient is not None and not any(typed[name] for name in FIELDS if name != "sex"):
         return found.patient
+    return patient_of(typed)
+
+
+def patient_of(typed: Mapping[str, str]) -> Patient:
+    """Raises RefusedError."""
     for name, words in (("family", "the family name"), ("id", "the patient's number")):
         if not typed[name]:
             raise RefusedError(f"expected {words}: a report is signed for somebody")
@@ -96,39 +120,42 @@ def _patient(found: Found, typed: Mapping[str, str]) -> Patient:
         return msgspec.convert(dict(typed), Patient)
     except msgspec.ValidationError as exc:
         text, _, at = str(exc).partition(" - at `$.")
-        raise RefusedError(f"{_LABELS.get(at.rstrip('`'), 'patient')}: {text}") from exc
-
-
-_LABELS = {
-    "family": "Family name",
-    "given": "Given name",
-    "birth_date": "Birth date",
-    "sex": "Sex",
-    "id": "Patient's number",
-    "issuer": "Who gave that number",
-    "accession": "Accession number",
-    "study": "Study UID",
-}
+        raise RefusedError(f"{LABELS.get(at.rstrip('`'), 'patient')}: {text}") from exc
 
 
 def _signature(who: Person) -> Signature:
     return Signature(account=who.account, name=who.name, at=now())
 
 
-def _form(
-    request: Request, who: Person, found: Found, typed: Mapping[str, str], said: str, status: int = 200
+def _fields(patient: Patient) -> dict[str, str]:
+    return {name: getattr(patient, name) for name in FIELDS}
+
+
+def sign_form_of(
+    request: Request,
+    who: Person,
+    found: Found,
+    typed: Mapping[str, str],
+    said: str,
+    *,
+    chosen: bool = False,
+    status: int = 200,
 ) -> Response:
+    """`chosen`: the patient is not typed but taken as it is, so that nobody changes half of it. Raises RefusedError."""
     shown = reading.shown(request, who, found)
     if shown.state != "draft":
         raise RefusedError("there is nothing to sign: no draft yet, or signed already", 409)
-    known = {name: getattr(found.patient, name) for name in FIELDS} if found.patient is not None else {}
+    config: Config = request.app.state.config
     values: dict[str, Any] = {
         "view": shown,
         "person": who,
         "csrf": who.session.csrf,
-        "typed": {**dict.fromkeys(FIELDS, ""), "sex": "unknown", **known, **typed},
-        "labels": _LABELS,
-        "sexes": ("unknown", "female", "male", "other"),
+        "typed": {**dict.fromkeys(FIELDS, ""), "sex": "unknown", **typed},
+        "chosen": chosen,
+        "worklist": config.worklist is not None,
+        "fields": FIELDS,
+        "labels": LABELS,
+        "sexes": SEXES,
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
         "prove_elsewhere": not who.session.proven and not who.session.local,
@@ -167,7 +194,7 @@ def addendum(
             raise
         found = reading.read(request, who, of)
         return _addendum(request, who, found, section, text, tuple(cites), str(exc), exc.status)
-    return _done(request, of)
+    return done(request, of)
 
 
 def _amend(
@@ -216,7 +243,7 @@ def _addendum(
     return html(part("_addendum.html", "form", values), status)
 
 
-def _done(request: Request, of: Key) -> Response:
+def done(request: Request, of: Key) -> Response:
     """The whole page again: another state, other things to do."""
     if is_part(request):
         return Response(status_code=204, headers={"HX-Redirect": place(of)})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -74,7 +75,11 @@ class Desk:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReportService]:
-    with ReportService(tmp_path_factory.mktemp("review"), worker=False) as running:
+    folder = tmp_path_factory.mktemp("review")
+    (folder / "planned").mkdir()
+    planned = {"patient": export_example.PATIENT, "scheduled": "2026-03-02T09:15:00Z", "procedure": "Colonoscopy"}
+    (folder / "planned/one.json").write_bytes(msgspec.json.encode(planned))
+    with ReportService(folder, more='[worklist]\nfolder = "planned"\n', worker=False) as running:
         desk.people(running.database)
         desk.box(running.database, export_example.DEVICE)
         yield running
@@ -162,6 +167,34 @@ def test_a_report_is_edited_signed_and_amended(server: Desk) -> None:
         "S11",
         "S12",
     ]
+
+
+def test_the_patient_is_chosen_and_not_half_of_another(server: Desk) -> None:
+    key = server.procedure()
+    page = server.person("ada", place(key))
+    page.click("#standing .sign")
+    page.click("#dialog .planned button:has-text('Example, Erika')")
+    page.wait_for_selector("#dialog .whose")
+    assert "1961-04-05" in page.inner_text("#dialog .whose")
+    assert page.locator("#dialog #family").count() == 0
+    assert _axe(page) == []
+    page.click("#dialog a:text('Another patient')")
+    page.wait_for_selector("#dialog #family")
+    page.fill("#dialog #planned", "nobody")
+    page.click("#dialog button:text('Search')")
+    page.wait_for_selector("#dialog .planned:has-text('Nobody is planned')")
+    page.fill("#dialog #planned", "erika")
+    page.keyboard.press("Enter")
+    page.click("#dialog .planned button")
+    page.click("#dialog button.main")
+    page.wait_for_selector(".state.final")
+    assert "Example, Erika" in page.inner_text(".meta >> nth=0")
+    page.click(".meta .correct")
+    page.fill("#dialog #family", "Other")
+    page.select_option("#dialog #reason", "mistyped")
+    assert _axe(page) == []
+    page.click("#dialog button.main")
+    page.wait_for_selector(".meta strong:has-text('Other, Erika')")
 
 
 def test_all_of_it_is_done_by_keys(server: Desk) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from edge.procedure import Landmark
 from server import audit, clock, guard, listing, patients, reports
 from server.app import create
-from server.config import Config, Sign
+from server.config import Config, Sign, Worklist
 from server.keep import Folder
 from server.listing import Wanted
 from server.patient import Patient
@@ -239,7 +239,7 @@ def test_a_report_is_signed_and_amended(server: Desk, key: Key) -> None:
     sent = ada.post(at, after=1, **{**WHOSE, "family": ""})
     assert (sent.status_code, "expected the family name" in sent.text) == (400, True)
     assert 'value="Erika"' in sent.text
-    sent = ada.post(at, after=1, **{**WHOSE, "birth_date": "yesterday"})
+    sent = ada.post(at, after=1, **{**WHOSE, "birth_date": "1961-13-01"})
     assert "Birth date" in sent.text
     sent = ada.post(at, after=1, **WHOSE)
     assert (sent.status_code, sent.headers["location"]) == (303, place(key))
@@ -301,10 +301,72 @@ def test_two_people_sign_where_two_have_to(database: Database, tmp_path: Path, q
     assert "Another person has to sign as well" in ada.get(place(key)).text
     assert "another person has to" in ada.post(place(key, "sign"), after=2).text
     form = ben.get(place(key, "sign")).text
-    assert 'value="Erika"' in form
+    assert '<input type="hidden" name="given" value="Erika">' in form
     assert "1 so far" in form
+    assert 'value="Erika"' not in ben.get(place(key, "sign") + "?by_hand=true").text
     assert ben.post(place(key, "sign"), after=2).status_code == 303
     assert server.newest(key).report.state == "final"
+
+
+def test_the_patient_is_chosen_from_the_worklist(database: Database, tmp_path: Path, quick_passwords: None) -> None:
+    planned = tmp_path / "planned"
+    planned.mkdir()
+    near = {"patient": {**WHOSE, "study": "1.2.3", "accession": "A1"}, "scheduled": "2026-03-02T09:00:00Z"}
+    (planned / "one.json").write_bytes(msgspec.json.encode({**near, "procedure": "Colonoscopy"}))
+    server = Desk(database, tmp_path, Config(data_dir=str(tmp_path), worklist=Worklist(folder=str(planned))))
+    key = desk.procedure(database, server.keep)
+    ada = server.browser("ada")
+    assert f'hx-get="{place(key, "worklist")}"' in ada.get(place(key, "sign")).text
+    page = ada.get(place(key, "worklist")).text
+    assert "Example, Erika" in page
+    assert "Colonoscopy" in page
+    assert "Nobody is planned" in ada.post(place(key, "worklist"), part=True, text="somebody else").text
+    form = ada.post(place(key, "sign/choose"), part=True, **near["patient"]).text
+    assert '<input type="hidden" name="study" value="1.2.3">' in form
+    assert 'id="family"' not in form
+    sent = ada.post(place(key, "sign"), after=1, chosen="1", **near["patient"])
+    assert sent.status_code == 303
+    with database.read() as connection:
+        joined = patients.of(connection, *key[:2])
+    assert joined is not None
+    assert (joined.study, joined.accession, joined.given) == ("1.2.3", "A1", "Erika")
+    assert server.browser("vera").get(place(key, "worklist")).status_code == 403
+    planned.rename(tmp_path / "gone")
+    broken = ada.get(place(key, "worklist")).text
+    assert "Type the patient in." in broken
+
+
+def test_a_wrong_patient_is_corrected(server: Desk, key: Key) -> None:
+    ada, at = server.browser("ada"), place(key, "patient")
+    assert ada.get(at).status_code == 409
+    ada.post(place(key, "sign"), after=1, **WHOSE)
+    assert 'value="Erika"' in ada.get(at).text
+    other = {**WHOSE, "family": "Other", "given": "Erik", "id": "77"}
+    assert "reason" in ada.post(at, after=2, **other).text
+    assert "that is the patient already" in ada.post(at, after=2, reason="mistyped", **WHOSE).text
+    assert ada.post(at, after=1, reason="mistaken", **other).status_code == 409
+    assert server.browser("vera").get(at).status_code == 403
+    sent = ada.post(at, part=True, after=2, reason="mistaken", **other)
+    assert (sent.status_code, sent.headers["hx-redirect"]) == (204, place(key))
+    version = server.newest(key)
+    assert (version.number, version.what, version.report.state) == (3, "corrected", "final")
+    assert "Other, Erik" in ada.get(place(key)).text
+    assert "Patient corrected" in ada.get(place(key, "history")).text
+    assert [entry.patient.family for entry in _entries(server, "other") if entry.patient] == ["Other"]
+    assert _entries(server, "example, erika") == []
+    assert ("ada", "patient.correct") in server.audited()
+    assert not any("Erik" in detail for detail in _details(server))
+
+
+def _entries(server: Desk, text: str) -> list[listing.Entry]:
+    with server.database.read() as connection:
+        return listing.entries(connection, Wanted(text=text))[0]
+
+
+def test_without_a_worklist_the_patient_is_typed(server: Desk, key: Key) -> None:
+    ada = server.browser("ada")
+    assert "worklist" not in ada.get(place(key, "sign")).text
+    assert ada.get(place(key, "worklist")).status_code == 404
 
 
 def test_key_frames_are_shown_to_people_alone(server: Desk, key: Key) -> None:

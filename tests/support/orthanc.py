@@ -21,6 +21,7 @@ from tests.support.broker import free_port
 START_WITHIN_S = 60.0
 TITLE = "ORTHANC"
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")  # where Debian has it
+WORKLISTS = DICOMWEB.with_name("libModalityWorklists.so")  # Debian's orthanc itself has it
 
 
 def missing() -> str:
@@ -37,8 +38,9 @@ def _program() -> str | None:
 class Orthanc:
     """What is stored stays as it was first stored. Use from one thread."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, worklist: Path | None = None) -> None:
+        """`worklist`: a folder of its entries (*.wl)."""
+        self._folder, self._worklist = folder, worklist
         self.dicom, self._http = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._http}"
         self._child: subprocess.Popen[bytes] | None = None
@@ -74,14 +76,18 @@ class Orthanc:
             return json.loads(content) if answer.headers.get_content_type() == "application/json" else content
 
     def _config(self) -> dict[str, Any]:
+        worklists = {"Enable": self._worklist is not None, "Database": str(self._worklist)}
         return {
+            "Worklists": worklists,
             "Name": "test",
             "StorageDirectory": str(self._folder / "storage"),
             "IndexDirectory": str(self._folder / "storage"),
-            "Plugins": [str(DICOMWEB)],
+            "Plugins": [str(DICOMWEB), *([str(WORKLISTS)] if self._worklist is not None else [])],
             "HttpPort": self._http,
             "DicomPort": self.dicom,
+            "DefaultEncoding": "Utf8",
             "DicomAet": TITLE,
+            "DicomModalities": {"us": ["ENDOEDGE", "127.0.0.1", 104]},
             "DicomCheckCalledAet": True,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,

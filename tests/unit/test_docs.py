@@ -33,9 +33,12 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/jetson.md",
         "docs/board.md",
         "docs/install.md",
+        "docs/review.md",
         "docs/console.md",
         "docs/security.md",
         "docs/faults.md",
+        "docs/words.md",
+        "docs/learning.md",
         "calibration/README.md",
     ],
 )
