@@ -36,6 +36,7 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/review.md",
         "docs/console.md",
         "docs/security.md",
+        "docs/accounts.md",
         "docs/faults.md",
         "docs/words.md",
         "docs/learning.md",
