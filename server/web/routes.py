@@ -13,6 +13,7 @@ from server.web import (
     routes_edit,
     routes_files,
     routes_list,
+    routes_patient,
     routes_review,
     routes_sign,
     routes_worklist,
@@ -20,7 +21,17 @@ from server.web import (
 from server.web.live import Live
 
 router = APIRouter()
-for part in (routes_list, routes_files, routes_edit, routes_sign, routes_worklist, routes_ask, routes_review):
+PARTS = (
+    routes_list,
+    routes_files,
+    routes_edit,
+    routes_sign,
+    routes_patient,
+    routes_worklist,
+    routes_ask,
+    routes_review,
+)
+for part in PARTS:
     router.include_router(part.router)
 
 

@@ -26,6 +26,17 @@ from server.web.routes_review import Of, Writer, html
 
 router = APIRouter(prefix="/procedures/{device}/{procedure}/{revision}")
 FIELDS = ("family", "given", "birth_date", "sex", "id", "issuer", "accession", "study")
+SEXES = ("unknown", "female", "male", "other")
+LABELS = {
+    "family": "Family name",
+    "given": "Given name",
+    "birth_date": "Birth date",
+    "sex": "Sex",
+    "id": "Patient's number",
+    "issuer": "Who gave that number",
+    "accession": "Accession number",
+    "study": "Study UID",
+}
 Field = Annotated[str, Form(max_length=200)]
 
 
@@ -67,7 +78,7 @@ def sign(
             raise
         found = reading.read(request, who, of)
         return sign_form_of(request, who, found, typed, str(exc), chosen=bool(chosen), status=exc.status)
-    return _done(request, of)
+    return done(request, of)
 
 
 def _sign(request: Request, who: Person, of: Key, after: int, typed: Mapping[str, str]) -> None:
@@ -92,6 +103,11 @@ def _patient(found: Found, typed: Mapping[str, str]) -> Patient:
     """Who was joined before stays, unless somebody is typed in."""
     if found.patient is not None and not any(typed[name] for name in FIELDS if name != "sex"):
         return found.patient
+    return patient_of(typed)
+
+
+def patient_of(typed: Mapping[str, str]) -> Patient:
+    """Raises RefusedError."""
     for name, words in (("family", "the family name"), ("id", "the patient's number")):
         if not typed[name]:
             raise RefusedError(f"expected {words}: a report is signed for somebody")
@@ -104,19 +120,7 @@ def _patient(found: Found, typed: Mapping[str, str]) -> Patient:
         return msgspec.convert(dict(typed), Patient)
     except msgspec.ValidationError as exc:
         text, _, at = str(exc).partition(" - at `$.")
-        raise RefusedError(f"{_LABELS.get(at.rstrip('`'), 'patient')}: {text}") from exc
-
-
-_LABELS = {
-    "family": "Family name",
-    "given": "Given name",
-    "birth_date": "Birth date",
-    "sex": "Sex",
-    "id": "Patient's number",
-    "issuer": "Who gave that number",
-    "accession": "Accession number",
-    "study": "Study UID",
-}
+        raise RefusedError(f"{LABELS.get(at.rstrip('`'), 'patient')}: {text}") from exc
 
 
 def _signature(who: Person) -> Signature:
@@ -150,8 +154,8 @@ def sign_form_of(
         "chosen": chosen,
         "worklist": config.worklist is not None,
         "fields": FIELDS,
-        "labels": _LABELS,
-        "sexes": ("unknown", "female", "male", "other"),
+        "labels": LABELS,
+        "sexes": SEXES,
         "said": said,
         "ask_password": not who.session.proven and who.session.local,
         "prove_elsewhere": not who.session.proven and not who.session.local,
@@ -190,7 +194,7 @@ def addendum(
             raise
         found = reading.read(request, who, of)
         return _addendum(request, who, found, section, text, tuple(cites), str(exc), exc.status)
-    return _done(request, of)
+    return done(request, of)
 
 
 def _amend(
@@ -239,7 +243,7 @@ def _addendum(
     return html(part("_addendum.html", "form", values), status)
 
 
-def _done(request: Request, of: Key) -> Response:
+def done(request: Request, of: Key) -> Response:
     """The whole page again: another state, other things to do."""
     if is_part(request):
         return Response(status_code=204, headers={"HX-Redirect": place(of)})

@@ -189,6 +189,12 @@ def test_the_patient_is_chosen_and_not_half_of_another(server: Desk) -> None:
     page.click("#dialog button.main")
     page.wait_for_selector(".state.final")
     assert "Example, Erika" in page.inner_text(".meta >> nth=0")
+    page.click(".meta .correct")
+    page.fill("#dialog #family", "Other")
+    page.select_option("#dialog #reason", "mistyped")
+    assert _axe(page) == []
+    page.click("#dialog button.main")
+    page.wait_for_selector(".meta strong:has-text('Other, Erika')")
 
 
 def test_all_of_it_is_done_by_keys(server: Desk) -> None:

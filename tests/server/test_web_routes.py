@@ -336,6 +336,33 @@ def test_the_patient_is_chosen_from_the_worklist(database: Database, tmp_path: P
     assert "Type the patient in." in broken
 
 
+def test_a_wrong_patient_is_corrected(server: Desk, key: Key) -> None:
+    ada, at = server.browser("ada"), place(key, "patient")
+    assert ada.get(at).status_code == 409
+    ada.post(place(key, "sign"), after=1, **WHOSE)
+    assert 'value="Erika"' in ada.get(at).text
+    other = {**WHOSE, "family": "Other", "given": "Erik", "id": "77"}
+    assert "reason" in ada.post(at, after=2, **other).text
+    assert "that is the patient already" in ada.post(at, after=2, reason="mistyped", **WHOSE).text
+    assert ada.post(at, after=1, reason="mistaken", **other).status_code == 409
+    assert server.browser("vera").get(at).status_code == 403
+    sent = ada.post(at, part=True, after=2, reason="mistaken", **other)
+    assert (sent.status_code, sent.headers["hx-redirect"]) == (204, place(key))
+    version = server.newest(key)
+    assert (version.number, version.what, version.report.state) == (3, "corrected", "final")
+    assert "Other, Erik" in ada.get(place(key)).text
+    assert "Patient corrected" in ada.get(place(key, "history")).text
+    assert [entry.patient.family for entry in _entries(server, "other") if entry.patient] == ["Other"]
+    assert _entries(server, "example, erika") == []
+    assert ("ada", "patient.correct") in server.audited()
+    assert not any("Erik" in detail for detail in _details(server))
+
+
+def _entries(server: Desk, text: str) -> list[listing.Entry]:
+    with server.database.read() as connection:
+        return listing.entries(connection, Wanted(text=text))[0]
+
+
 def test_without_a_worklist_the_patient_is_typed(server: Desk, key: Key) -> None:
     ada = server.browser("ada")
     assert "worklist" not in ada.get(place(key, "sign")).text
