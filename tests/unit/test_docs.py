@@ -34,6 +34,8 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/board.md",
         "docs/install.md",
         "docs/review.md",
+        "docs/server.md",
+        "docs/exports.md",
         "docs/console.md",
         "docs/security.md",
         "docs/accounts.md",
