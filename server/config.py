@@ -111,6 +111,14 @@ class Oidc(Struct, frozen=True, kw_only=True):
             raise ValueError(f"issuer {self.issuer}: expected https://")
 
 
+class Retention(Struct, frozen=True, kw_only=True):
+    """`[retention]`: how long procedures are kept, after they came and were last changed. 0: until somebody erases
+    them."""
+
+    days: Annotated[int, Meta(ge=0, le=36_500)] = 0  # signed, and delivered
+    drafts_days: Annotated[int, Meta(ge=0, le=36_500)] = 0  # never signed
+
+
 class Worklist(Struct, frozen=True, kw_only=True):
     """`[worklist]`: whom the hospital has planned; a folder, or `[worklist.dicom]`."""
 
@@ -145,6 +153,7 @@ class Config(Struct, frozen=True, kw_only=True):
     export: Export = Export()
     oidc: Oidc | None = None
     worklist: Worklist | None = None
+    retention: Retention = Retention()
 
     @property
     def folder(self) -> Path:

@@ -23,7 +23,6 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from edge import __version__
 from server.clock import now
 from server.config import Config
 from server.errors import ServerError
@@ -229,7 +228,3 @@ def begun(database: Database, job: str) -> int:
         again = {"tries": attempts.c.tries + 1, "at": now()}
         connection.execute(insert.on_conflict_do_update(index_elements=["job"], set_=again))
         return int(connection.execute(select(attempts.c.tries).where(attempts.c.job == job)).scalar_one())
-
-
-def software() -> str:
-    return f"endoedge-server {__version__}"

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from edge.procedure import VERSION, Record
 from edge.spooled import RECORD_MOST
-from server import audit, guard, reports
+from server import audit, erasure, guard, pictures, reports
 from server.clock import later, now
 from server.errors import RefusedError
 from server.export import jpeg
@@ -84,9 +84,13 @@ def take_frame(database: Database, keep: Keep, device: str, sha256: str, content
     keep.put(sha256, content)
     row = {"device": device, "sha256": sha256, "size": len(content), "width": told.width, "height": told.height}
     with database.write() as connection:
+        pictures.taking(connection, sha256)
         insert = (sqlite if database.is_sqlite else postgresql).insert(frames)
         once = insert.values(**row, received_at=now()).on_conflict_do_nothing().returning(frames.c.sha256)
-        return connection.execute(once).first() is not None
+        new = connection.execute(once).first() is not None
+    if new:
+        keep.put(sha256, content)  # the file may have gone with an erased procedure; it does not any more
+    return new
 
 
 def _picture(content: bytes) -> jpeg.Jpeg:
@@ -136,6 +140,8 @@ def take_record(database: Database, record: Record, content: bytes, address: str
     report. Raises RefusedError."""
     device = record.heading.device
     with database.write() as connection:
+        if erasure.erased_at(connection, device, record.procedure):
+            return [], False  # the box need not keep it either
         if missing := reports.missing_frames(connection, record):
             return missing, False
         if wrong := reports.wrong_frame(connection, record):

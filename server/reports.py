@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from edge.procedure import Record
 from edge.types import Struct
-from server import listed
+from server import listed, pictures
 from server.clock import now
 from server.errors import RefusedError
 from server.report import Report
@@ -75,6 +75,7 @@ def keep_record(connection: Connection, record: Record, body: bytes) -> bool:
     if connection.execute(insert.values(row).on_conflict_do_nothing().returning(records.c.device)).first():
         listed.keep(connection, record, at)
         connection.execute(waiting.insert().values(**key_of(record)._asdict(), received_at=at))
+        pictures.keep(connection, record)
         return True
     found = connection.execute(_one(select(records.c.digest), key_of(record))).scalar_one()
     if found != digest:

@@ -63,3 +63,9 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
   echo "$wanted" >"$stamp"
 fi
+# S3 for the tests of server/bucket.py, apart: what it pins is not what we do.
+if [ "$extras" = dev ] && [ ! -x .venv/moto/bin/moto_server ]; then
+  echo "setup: installing an S3 server for tests into .venv/moto"
+  /usr/bin/python3 -m venv .venv/moto
+  .venv/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3,server]==5.2.5'
+fi

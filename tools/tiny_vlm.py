@@ -2,7 +2,7 @@
 """The wording of reports against a real server: llama.cpp's, with a tiny Qwen3-VL of random weights made on the spot.
 
     tools/llama_server.sh DIR          # once: builds the server
-    python -m tools.tiny_vlm --llama DIR [--records 12]
+    python -m tools.tiny_vlm --llama DIR [--records 6]
 
 It speaks nonsense in the form that it is asked for, so it tries the plumbing (pictures, schema, constrained decoding)
 and the check, never quality. Needs the extra `finetune`. Exit code 1 when no answer was of that form.
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -155,7 +156,7 @@ def trial(url: str, records: int) -> Counter[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama", type=Path, required=True, metavar="DIR", help="where tools/llama_server.sh built it")
-    parser.add_argument("--records", type=int, default=12)
+    parser.add_argument("--records", type=int, default=6)
     parser.add_argument("--convert", type=Path, help=argparse.SUPPRESS)
     options, more = parser.parse_known_args(arguments)
     if options.convert:
@@ -164,6 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     if more:
         parser.error(f"unknown: {' '.join(more)}")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server goes, too
     try:
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder), options.llama)

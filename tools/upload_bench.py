@@ -18,16 +18,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from edge.procedure import Record
-from edge.uplink.config import ReportsConfig
-from edge.uplink.handover import Named, Post, Put, Sent, Upload
-from edge.uplink.report_http import ReportServer
-from tests.support.boxes import procedure
-from tests.support.farm import Farm
+from edge.uplink.handover import Sent
+from tests.support.boxes import procedure, upload
+from tests.support.farm import Farm, cpu_s
 from tests.support.postgresql import PostgreSQL, missing
 
 FRAMES, SIZE = 12, 200 << 10
@@ -46,22 +41,6 @@ def database(postgresql: bool) -> Iterator[str]:
         yield server.url()
 
 
-def upload(url: str, token: str, record: Record, pictures: dict[str, bytes]) -> float:
-    """Seconds."""
-    config = msgspec.convert({"url": url, "rate_kib_s": 1_048_576}, ReportsConfig)
-    body = msgspec.json.encode(record)
-    state = Upload(Named.of(record), [frame.sha256 for frame in record.key_frames()])
-    begun_s = time.monotonic()
-    with ReportServer(config, None, token, lambda _: None) as server:
-        while isinstance(state.next, Post | Put):
-            step = state.next
-            state.answered(
-                server.post(body) if isinstance(step, Post) else server.put(step.sha256, pictures[step.sha256])
-            )
-    assert isinstance(state.next, Sent), state.next
-    return time.monotonic() - begun_s
-
-
 def measure(farm: Farm, procedures: int, at_once: int) -> list[float]:
     devices = [f"bench-{number}" for number in range(at_once)]
     tokens = {device: farm.token(device) for device in devices}
@@ -70,18 +49,14 @@ def measure(farm: Farm, procedures: int, at_once: int) -> list[float]:
         took = []
         for number in range(procedures // at_once):
             record, pictures = procedure(device, f"{device}-{number}", frames=FRAMES, size=SIZE)
-            named = dict(zip((frame.sha256 for frame in record.key_frames()), pictures, strict=True))
-            took.append(upload(farm.url(), tokens[device], record, named))
+            begun_s = time.monotonic()
+            end = upload(farm.url(), tokens[device], record, pictures)
+            assert isinstance(end, Sent), end
+            took.append(time.monotonic() - begun_s)
         return took
 
     with ThreadPoolExecutor(at_once) as pool:
         return [one for took in pool.map(box, devices) for one in took]
-
-
-def cpu_s(farm: Farm) -> float:
-    """That the web has used so far."""
-    told = Path(f"/proc/{farm.processes['web 0'].pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def fsync_s(folder: Path) -> float:
@@ -110,9 +85,9 @@ def main() -> int:
             farm.worker()
             farm.wait_up()
             measure(farm, options.at_once, options.at_once)  # warm
-            before_s = cpu_s(farm)
+            before_s = cpu_s(farm.processes["web 0"].pid)
             took = sorted(measure(farm, options.procedures, options.at_once))
-            web_s = (cpu_s(farm) - before_s) / len(took)
+            web_s = (cpu_s(farm.processes["web 0"].pid) - before_s) / len(took)
             probe_s = fsync_s(folder)
     p50, p95, p99 = (took[min(len(took) - 1, int(len(took) * share))] for share in (0.5, 0.95, 0.99))
     print(f"{len(took)} procedures of {FRAMES} key frames of {SIZE >> 10} KiB, {options.at_once} at once, "

@@ -31,13 +31,13 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from server import deliver, drafting, jobs
+    from server import deliver, drafting, jobs, retention
 
     if options.parent is not None:
         _die_with(options.parent)
     with opened(options) as means:
         drafting.ready(means.config)
-        until_told(lambda stop: jobs.work(*means, (drafting.Due(), deliver.due), stop))
+        until_told(lambda stop: jobs.work(*means, (drafting.Due(), deliver.due, retention.due), stop))
 
 
 def until_told(work: Callable[[threading.Event], None]) -> NoReturn:

@@ -62,6 +62,13 @@ class Database:
         except SQLAlchemyError as exc:
             raise ServerError(f"database {self.name}: {exc}") from exc
 
+    def forget(self) -> None:
+        """What was deleted is in SQLite's files no more, as soon as nobody reads what was before. PostgreSQL's VACUUM
+        does that in its own time."""
+        if self.is_sqlite:
+            with self._told(), contextlib.closing(self.engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -104,7 +111,7 @@ def _sqlite(url: sqlalchemy.URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions are ours, below
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")

@@ -52,6 +52,20 @@ frames = Table(  # whose key frames are kept; the pictures themselves are in `se
     Column("height", Integer, nullable=False),
     Column("received_at", _TIME, nullable=False),
 )
+pictures = Table(  # which procedures of a box show which of its key frames
+    "pictures",
+    metadata,
+    Column("device", _NAME, primary_key=True),
+    Column("sha256", _DIGEST, primary_key=True),
+    Column("procedure", _NAME, primary_key=True),
+    Index("pictures_of", "device", "procedure"),
+)
+discards = Table(  # files of key frames that are to go; the row goes after the file
+    "discards",
+    metadata,
+    Column("sha256", _DIGEST, primary_key=True),
+    Column("at", _TIME, nullable=False),
+)
 records = Table(
     "records",
     metadata,
@@ -165,7 +179,7 @@ erased = Table(  # tombstones: nothing of these procedures is kept, and nothing 
     *_procedure(),
     Column("at", _TIME, nullable=False),
     Column("by", _NAME, nullable=False),
-    Column("reason", String(16), nullable=False),  # server.patients.Erasure
+    Column("reason", String(16), nullable=False),  # server.erasure.Reason
     Column("reference", _NAME, nullable=False, server_default=""),  # a file number; nobody's name
 )
 accounts = Table(

@@ -81,6 +81,22 @@ def test_what_no_fact_supports_is_not_taught(make: Make) -> None:
     assert (made.rejected, made.whole) == ("", True)
 
 
+def test_a_name_that_nobody_knows_stays_wherever_it_stands(make: Make) -> None:
+    """The check's words are the only ones that leave: what it lets pass here would be somebody's name."""
+    frames = (
+        "Possible polyp, {}.",
+        "Possible polyp “{}”.",
+        "Possible polyp ({}).",
+        "Possible {} polyp.",
+        "{}: possible polyp.",
+    )
+    names = ("Miller", "MILLER", "Müller's", "M.", "Ми́ллер", "ミラー", "Mil\u00adler", "Mil ler", "4711", "@miller")
+    texts = [frame.format(name) for frame in frames for name in names]
+    made = taken(make(added=tuple(("findings", text, ("F3",)) for text in texts)))
+    assert said(made.chosen) == said(taken(make()).chosen)
+    assert made.left["not what the check lets stand"] == len(texts)
+
+
 def test_a_sentence_in_whose_place_a_private_one_stands_is_on_neither_side(make: Make) -> None:
     """A person who says of a polyp that it was removed has not said that it was none."""
     case = make(changed={"S13": "Sessile polyp of 6 mm, removed."}, struck=("S14",))

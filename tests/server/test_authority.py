@@ -57,7 +57,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[broker.Authority, Htt
 
 
 def _app(database: Database, data: Path) -> FastAPI:
-    return people.application(database, Config(data_dir=str(data)))
+    """As if it were served with TLS."""
+    return people.application(database, Config(data_dir=str(data), http=Http(certificate="reports.pem")))
 
 
 class _Server:
@@ -220,6 +221,16 @@ def test_without_an_authority_a_code_is_not_spent_on_a_certificate(database: Dat
     asked = {"device": "or-3", "code": code}
     answer = client.post("/v1/enrol", json={**asked, "csr": _Box(tmp_path).csr})
     assert (answer.status_code, "authority init" in answer.json()["error"]) == (409, True)
+    assert client.post("/v1/enrol", json=asked).status_code == 201
+
+
+def test_behind_a_proxy_that_does_tls_a_code_is_not_spent_on_a_certificate(
+    database: Database, data: Path, tmp_path: Path
+) -> None:
+    client = people.browser(people.application(database, Config(data_dir=str(data))))
+    asked = {"device": "or-3", "code": enrolment.make_code(database, "or-3", "ada")}
+    answer = client.post("/v1/enrol", json={**asked, "csr": _Box(tmp_path).csr})
+    assert (answer.status_code, "TLS ends before this server" in answer.json()["error"]) == (409, True)
     assert client.post("/v1/enrol", json=asked).status_code == 201
 
 

@@ -167,6 +167,11 @@ class Broker:
             process.send_signal(signal.SIGCONT)
             process.wait(timeout=10)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not running"
+        return self._process.pid
+
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
 

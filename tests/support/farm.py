@@ -98,3 +98,9 @@ class Farm:
             urllib.request.urlopen(f"{self.url(number)}/login", timeout=5).close()
             return True
         return False
+
+
+def cpu_s(pid: int) -> float:
+    """That a process has used so far."""
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
