@@ -15,10 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from edge.types import Struct
 from server import authority, enrolment, guard, limits
 from server.authority import Authority
+from server.config import Config
 from server.errors import RefusedError
 
 ASKED_MOST = 16 << 10  # bytes
 NO_AUTHORITY = "this server makes no certificates: enrol without one, or have `endoedge-server authority init` run"
+NO_TLS = "TLS ends before this server, so that it would never see a certificate: enrol without one"
 router = APIRouter(prefix="/v1", max_body_size=ASKED_MOST)
 Csr = Annotated[str, Meta(max_length=authority.CSR_MOST)]
 T = TypeVar("T")
@@ -65,7 +67,10 @@ def _renew(request: Request, device: str, asked: Again) -> JSONResponse:
 
 
 def _authority(request: Request) -> Authority:
-    data = request.app.state.config.folder
+    config: Config = request.app.state.config
+    data = config.folder
+    if not config.http.certificate:
+        raise RefusedError(NO_TLS, 409)
     if authority.certificate_file(data) is None:
         raise RefusedError(NO_AUTHORITY, 409)
     return Authority(data)

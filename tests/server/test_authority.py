@@ -15,6 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from fastapi import FastAPI
 
+from edge import cli as box_cli
+from edge.cli import assemble
+from edge.cli.checks import reports as reports_row
+from edge.errors import UplinkError
 from server import audit, authority, cli, enrolment
 from server.authority import Authority
 from server.config import Config, Http
@@ -57,18 +61,19 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[broker.Authority, Htt
 
 
 def _app(database: Database, data: Path) -> FastAPI:
-    return people.application(database, Config(data_dir=str(data)))
+    """As if it were served with TLS."""
+    return people.application(database, Config(data_dir=str(data), http=Http(certificate="reports.pem")))
 
 
 class _Server:
     """As boxes reach it."""
 
     def __init__(self, url: str, hospital: broker.Authority, database: Database) -> None:
-        self.url, self.database, self._ca = url, database, hospital.ca
+        self.url, self.database, self.ca = url, database, hospital.ca
 
     def ask(self, method: str, path: str, box: _Box | None = None, **more: object) -> httpx.Response:
         """A connection of its own."""
-        trusts = ssl.create_default_context(cafile=str(self._ca))
+        trusts = ssl.create_default_context(cafile=str(self.ca))
         if box is not None and box.file.exists():
             trusts.load_cert_chain(box.file)
         with httpx.Client(verify=trusts, base_url=self.url, trust_env=False, timeout=20) as client:
@@ -223,6 +228,16 @@ def test_without_an_authority_a_code_is_not_spent_on_a_certificate(database: Dat
     assert client.post("/v1/enrol", json=asked).status_code == 201
 
 
+def test_behind_a_proxy_that_does_tls_a_code_is_not_spent_on_a_certificate(
+    database: Database, data: Path, tmp_path: Path
+) -> None:
+    client = people.browser(people.application(database, Config(data_dir=str(data))))
+    asked = {"device": "or-3", "code": enrolment.make_code(database, "or-3", "ada")}
+    answer = client.post("/v1/enrol", json={**asked, "csr": _Box(tmp_path).csr})
+    assert (answer.status_code, "TLS ends before this server" in answer.json()["error"]) == (409, True)
+    assert client.post("/v1/enrol", json=asked).status_code == 201
+
+
 def test_an_authority_is_made_once(data: Path) -> None:
     assert (data / "authority" / "key.pem").stat().st_mode & 0o077 == 0
     kept = (data / "authority" / "ca.pem").read_bytes()
@@ -253,3 +268,43 @@ def test_the_command_makes_it_and_says_where(tmp_path: Path, capsys: pytest.Capt
     assert "data/authority/ca.pem: made" in capsys.readouterr().out
     assert cli.main(["--config", str(config), "authority", "init"]) == 1
     assert "there is an authority" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------- the box's own commands
+
+
+class _Site:
+    """A box's configuration, and what it keeps."""
+
+    def __init__(self, folder: Path, server: _Server) -> None:
+        self.kept = folder / "credentials" / "report-certificate"
+        self.file = folder / "endoedge.toml"
+        self.file.write_text(
+            'device = "or-3"\npipeline = "colonoscopy"\n[capture]\nsource = "phantom"\n[uplink]\n'
+            f'[uplink.reports]\nurl = "{server.url}"\nca = "{server.ca}"\n'
+            'certificate_file = "credentials/report-certificate"\n'
+        )
+
+    def enrol(self, *words: str) -> int:
+        return box_cli.main(["enrol", *words, "-c", str(self.file)])
+
+    def known(self) -> object:
+        """As the box's self-test asks."""
+        site = assemble.load_site(self.file)
+        assert site.uplink.reports is not None
+        return reports_row.report_server(site, site.uplink.reports)
+
+
+def test_a_box_enrols_and_renews_by_its_own_commands(server: _Server, tmp_path: Path) -> None:
+    site = _Site(tmp_path, server)
+    code = enrolment.make_code(server.database, "or-3", "ada")
+    assert site.enrol(server.url, code, "--certificate") == 0
+    first = site.kept.read_bytes()
+    assert f"{server.url} knows or-3" in str(site.known())
+    assert site.enrol("--renew") == 0
+    assert site.kept.read_bytes() != first
+    assert f"{server.url} knows or-3" in str(site.known())
+    site.kept.write_bytes(first)  # the new one was shown: this one is good no longer
+    with pytest.raises(UplinkError, match=r"401|token|certificate"):
+        site.known()
+    assert [box.device for box in enrolment.boxes(server.database)] == ["or-3"]

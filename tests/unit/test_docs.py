@@ -38,9 +38,11 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/exports.md",
         "docs/console.md",
         "docs/security.md",
+        "docs/accounts.md",
         "docs/faults.md",
         "docs/words.md",
         "docs/learning.md",
+        "docs/scale.md",
         "calibration/README.md",
     ],
 )

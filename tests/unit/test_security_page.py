@@ -32,6 +32,19 @@ def test_whoever_listens_is_named() -> None:
     assert set(re.findall(r"`(edge/[\w/]+\.py)`", table)) == listeners
 
 
+def test_the_report_server_s_listeners_and_controls_are_named() -> None:
+    section = PAGE.partition("\n## The report server")[2].partition("\n## ")[0]
+    listeners = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "server").rglob("*.py")
+        if LISTENS.search(path.read_text("utf-8"))
+    }
+    assert set(re.findall(r"\| `(server/[\w/]+\.py)` \|", section)) == listeners
+    rows = section.partition("| threat | control | shown by |\n|---|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    assert len(rows) > 10
+    assert not [row for row in rows if not re.search(r"::\w+`", row)]
+
+
 def test_accounts_and_folders_are_those_of_the_units() -> None:
     users = re.findall(r"^u (\S+)", (ROOT / "systemd/endoedge.sysusers.conf").read_text(), re.MULTILINE)
     table = PAGE.partition("| account | runs | groups |")[2].partition("\n\n")[0]
