@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -292,3 +294,25 @@ def test_killed_at_random(desk: Desk, fhir: Hospital, pacs: Orthanc) -> None:
         assert found["ES"] == 4
         assert 1 <= found["SR"] <= found["DOC"] <= versions
     assert audit.verify(desk.database).wrong == 0
+
+
+def test_a_backup_from_before_is_restored(here: Desk, fhir: Hospital, tmp_path: Path) -> None:
+    """As docs/server.md says: without what workers had in hand. What was sent since is sent again."""
+    key = here.draft()
+    here.sign(key)
+    file, kept = tmp_path / "server.db", tmp_path / "kept.db"
+    with contextlib.closing(sqlite3.connect(file)) as running, contextlib.closing(sqlite3.connect(kept)) as copy:
+        running.backup(copy)
+    worker = here.work()
+    here.wait(key, "sent")
+    worker.terminate()
+    worker.wait(40)
+    here.database.close()
+    for old in (file, *tmp_path.glob("server.db-*"), *tmp_path.glob("jobs.db*")):
+        old.unlink()
+    kept.rename(file)
+    assert here.states(key) == {(2, "fhir"): "waiting"}
+    here.work()
+    here.wait(key, "sent")
+    assert len(fhir.asked) == 2
+    assert report(fhir, key)["status"] == "final"
