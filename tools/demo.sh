@@ -1,5 +1,12 @@
 #!/usr/bin/env bash
 # The main job on this machine: picture -> INT8 model -> MQTT alerts, with a summary. Arguments go to `endoedge demo`.
+#   tools/demo.sh --with-server [--unattended]    and a report at its end: tools/demo_with_server.py says how
 set -euo pipefail
-"$(dirname "$0")/setup.sh" >&2
-exec "$(dirname "$0")/../.venv/bin/endoedge" demo "$@"
+here="$(cd "$(dirname "$0")/.." && pwd)"
+"$here/tools/setup.sh" >&2
+if [ "${1:-}" = --with-server ]; then
+  shift
+  "$here/tools/setup.sh" server >&2
+  PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" exec "$here/.venv/bin/python" -m tools.demo_with_server "$@"
+fi
+exec "$here/.venv/bin/endoedge" demo "$@"

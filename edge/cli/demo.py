@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> int:
     if options.source is not None and not options.source.is_file():
         raise UsageError(f"--source {options.source}: there is no such file")
     console = Console(stderr=options.json)
-    with _folder(options.keep) as folder:
+    with kept_folder(options.keep) as folder:
         capture = _capture_table(options, console)
         with broker.running(folder) as port:
             site_file = write_site(folder, capture, port, options.threads)
@@ -72,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
+def kept_folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         yield keep.resolve()
@@ -164,7 +164,7 @@ def _play(site: assemble.Site, folder: Path, options: argparse.Namespace, consol
         processes.running("uplink", file, log),
         processes.running("core", file, log) as core_process,
     ):
-        _watch(site, core_process, mailbox, options.seconds if options.source else None, console)
+        watch(site, core_process, mailbox, options.seconds if options.source else None, console)
         exit_code = processes.stop(core_process)
         last = status.read(site.status_path, CoreStatus)
         drained = last is not None and wait_for(lambda: mailbox.received >= last.events)
@@ -182,7 +182,7 @@ def wait_for(condition: Any) -> bool:
     return True
 
 
-def _watch(
+def watch(
     site: assemble.Site,
     core_process: subprocess.Popen[bytes],
     mailbox: Mailbox,

@@ -10,7 +10,20 @@ from pathlib import Path
 
 from edge.errors import EdgeError
 
-COMMANDS = ("serve", "work", "migrate", "account", "box", "authority", "audit", "erase", "eval", "check", "deliveries")
+COMMANDS = (
+    "serve",
+    "work",
+    "migrate",
+    "account",
+    "box",
+    "authority",
+    "audit",
+    "erase",
+    "eval",
+    "check",
+    "deliveries",
+    "learn",
+)
 CONFIG_FILE = Path("/etc/endoedge/server.toml")
 
 
