@@ -24,7 +24,7 @@ from tools import export_example
 
 CHROMIUM = "/usr/bin/chromium"
 NAMES = (("Muster", "Alex"), ("Beispiel", "Kim"), ("Sample", "Robin"), ("Demo", "Sam"), ("Ejemplo", "Toni"))
-WIDE, PHONE, TOWER = (1440, 900), (360, 720), (1920, 1080)
+WIDE, TOWER = (1440, 900), (1920, 1080)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -127,8 +127,6 @@ def shoot(browser: Any, url: str, key: Key, folder: Path) -> None:
     page.goto(place(key, "history"))
     shot("history")
     page.goto(place(key))
-    page.set_viewport_size(_size(PHONE))
-    shot("phone")
     page.set_viewport_size(_size(TOWER))
     page.keyboard.press("l")
     page.keyboard.press("g")
