@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,10 +269,12 @@ def test_over_tls_and_killed_while_it_sends(here: Desk, tmp_path: Path) -> None:
         assert len(fhir.resources("DiagnosticReport")) == 1
 
 
-def test_killed_at_random(desk: Desk, fhir: Hospital) -> None:
-    """Whatever it was doing, every report arrives, and its newest version last."""
+@needs_orthanc
+def test_killed_at_random(desk: Desk, fhir: Hospital, pacs: Orthanc) -> None:
+    """Whatever it was doing, every report arrives, once, and its newest version last."""
     chance = random.Random(7)
-    keys = [desk.draft(str(number)) for number in range(3)]
+    desk.configure(pacs=at(pacs)["pacs"], fhir=fhir.web)
+    keys = [desk.draft(f"random-{desk.database.is_sqlite}-{number}") for number in range(3)]
     for turn, key in enumerate((*keys, keys[0])):
         worker = desk.work()
         if turn < len(keys):
@@ -284,4 +288,31 @@ def test_killed_at_random(desk: Desk, fhir: Hospital) -> None:
     for key in keys:
         desk.wait(key, "sent")
     assert [report(fhir, key)["status"] for key in keys] == ["amended", "final", "final"]
+    for key in keys:
+        found = stored(pacs, study(key))
+        versions = sum(one.target == "pacs" and one.tries > 0 for one in desk.of(key))
+        assert found["ES"] == 4
+        assert 1 <= found["SR"] <= found["DOC"] <= versions
     assert audit.verify(desk.database).wrong == 0
+
+
+def test_a_backup_from_before_is_restored(here: Desk, fhir: Hospital, tmp_path: Path) -> None:
+    """As docs/server.md says: without what workers had in hand. What was sent since is sent again."""
+    key = here.draft()
+    here.sign(key)
+    file, kept = tmp_path / "server.db", tmp_path / "kept.db"
+    with contextlib.closing(sqlite3.connect(file)) as running, contextlib.closing(sqlite3.connect(kept)) as copy:
+        running.backup(copy)
+    worker = here.work()
+    here.wait(key, "sent")
+    worker.terminate()
+    worker.wait(40)
+    here.database.close()
+    for old in (file, *tmp_path.glob("server.db-*"), *tmp_path.glob("jobs.db*")):
+        old.unlink()
+    kept.rename(file)
+    assert here.states(key) == {(2, "fhir"): "waiting"}
+    here.work()
+    here.wait(key, "sent")
+    assert len(fhir.asked) == 2
+    assert report(fhir, key)["status"] == "final"
