@@ -73,7 +73,7 @@ class Desk:
         self._contexts.clear()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReportService]:
     folder = tmp_path_factory.mktemp("review")
     (folder / "planned").mkdir()
@@ -85,8 +85,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReportService]
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """Not the session's: while it is there, an event loop runs in this thread, and others' tests could run none."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -95,7 +96,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cookies() -> dict[str, Any]:
     return {}
 
