@@ -57,12 +57,20 @@ def _lists() -> checklist.Lists:
 
 @jobs.workflow("draft")
 def draft(device: str, procedure: str, revision: int) -> str:
-    """What came of it, for the log of jobs."""
-    tries = jobs.begun(Means.database, f"draft:{device}/{procedure}/{revision}")
+    """What came of it, for the log of jobs. The wording is a job of its own: a model that is slow, or has many to
+    word, holds up no template."""
     if not _template(device, procedure, revision):
         return "it is somebody's already, or was erased"
-    if not Means.config.draft.url:
-        return "template"
+    if Means.config.draft.url:
+        key = (device, procedure, revision)
+        jobs.enqueue(Job(f"word:{device}/{procedure}/{revision}", word, key, "words"))
+    return "template"
+
+
+@jobs.workflow("word")
+def word(device: str, procedure: str, revision: int) -> str:
+    """The same, of a report that the template has drafted."""
+    tries = jobs.begun(Means.database, f"word:{device}/{procedure}/{revision}")
     worded = _word(device, procedure, revision, tries)
     return _keep_wording(device, procedure, revision, worded)
 

@@ -37,12 +37,9 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.5  # between two looks for what is to be done
 SWEEP_S = 5.0  # ... for jobs that nobody carries on
 FINISH_WITHIN_S = 20  # what is in hand, when a worker is told to end
-QUEUES = {
-    "drafts": 4,
-    "pacs": 2,
-    "stow": 2,
-    "fhir": 2,
-}  # a worker's jobs at once: a PACS that is away holds up no draft
+QUEUES = {"drafts": 4, "words": 2, "pacs": 2, "stow": 2, "fhir": 2}
+"""A worker's jobs at once: neither a model that is slow nor a PACS that is away holds up a draft. "words" is
+`draft.at_once`."""
 TRIES_MOST = 5  # a part that can be done without is left out when its job was begun so often without an end
 RECOVERIES_MOST = 10  # a job that took so many workers along is given up
 _FORM = "1"  # of the workflows' steps; what another form began is begun anew by this one
@@ -77,6 +74,7 @@ Source = Callable[[Database], Iterable[Job]]
 """Looks for what is to be done."""
 
 _running: set[str] = set()  # ids, in this process
+_queues: dict[str, Queue] = {}
 
 
 def workflow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -99,6 +97,12 @@ def workflow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
+def enqueue(job: Job) -> None:
+    """In a workflow: another job, once, however often the workflow is carried on."""
+    with SetWorkflowID(f"{job.id}@{_FORM}"):
+        _queues[job.queue].enqueue(job.run, *job.arguments)
+
+
 def work(config: Config, database: Database, keep: Keep, sources: Iterable[Source], stop: threading.Event) -> None:
     """Until `stop`. Once a process, which ends after it (`os._exit`): a step that hangs is left behind. Raises
     ServerError when it lost its seat: its jobs are another's then."""
@@ -108,8 +112,8 @@ def work(config: Config, database: Database, keep: Keep, sources: Iterable[Sourc
         log.info("worker %d on %s", number, database.name)
         DBOS(config=_settings(config, database, number))
         DBOS.launch()
-        queues = {name: _queue(name, most) for name, most in QUEUES.items()}
-        Look(database, tuple(sources), queues, seats, number).until(stop)
+        _queues.update({name: _queue(name, most) for name, most in (QUEUES | {"words": config.draft.at_once}).items()})
+        Look(database, tuple(sources), seats, number).until(stop)
         DBOS.destroy(workflow_completion_timeout_sec=FINISH_WITHIN_S)
 
 
@@ -137,10 +141,8 @@ def _queue(name: str, most: int) -> Queue:
 class Look:
     """One thread's rounds: is the seat still ours, what is to be done, whose jobs are left lying."""
 
-    def __init__(
-        self, database: Database, sources: tuple[Source, ...], queues: dict[str, Queue], seats: Seats, number: int
-    ) -> None:
-        self._database, self._sources, self._queues = database, sources, queues
+    def __init__(self, database: Database, sources: tuple[Source, ...], seats: Seats, number: int) -> None:
+        self._database, self._sources = database, sources
         self._seats, self._number = seats, number
         self._asked: dict[str, float] = {}
         self._sweep_s = self._tidy_s = 0.0
@@ -159,8 +161,7 @@ class Look:
         due = (job for source in self._sources for job in source(self._database))
         for job in islice((job for job in due if job.id not in self._asked), _ASKED_MOST):
             self._asked[job.id] = now_s
-            with SetWorkflowID(f"{job.id}@{_FORM}"):
-                self._queues[job.queue].enqueue(job.run, *job.arguments)
+            enqueue(job)
         if now_s >= self._sweep_s:
             self._sweep_s = now_s + SWEEP_S
             self._inherit()

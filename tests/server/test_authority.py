@@ -15,6 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from fastapi import FastAPI
 
+from edge import cli as box_cli
+from edge.cli import assemble
+from edge.cli.checks import reports as reports_row
+from edge.errors import UplinkError
 from server import audit, authority, cli, enrolment
 from server.authority import Authority
 from server.config import Config, Http
@@ -65,11 +69,11 @@ class _Server:
     """As boxes reach it."""
 
     def __init__(self, url: str, hospital: broker.Authority, database: Database) -> None:
-        self.url, self.database, self._ca = url, database, hospital.ca
+        self.url, self.database, self.ca = url, database, hospital.ca
 
     def ask(self, method: str, path: str, box: _Box | None = None, **more: object) -> httpx.Response:
         """A connection of its own."""
-        trusts = ssl.create_default_context(cafile=str(self._ca))
+        trusts = ssl.create_default_context(cafile=str(self.ca))
         if box is not None and box.file.exists():
             trusts.load_cert_chain(box.file)
         with httpx.Client(verify=trusts, base_url=self.url, trust_env=False, timeout=20) as client:
@@ -264,3 +268,43 @@ def test_the_command_makes_it_and_says_where(tmp_path: Path, capsys: pytest.Capt
     assert "data/authority/ca.pem: made" in capsys.readouterr().out
     assert cli.main(["--config", str(config), "authority", "init"]) == 1
     assert "there is an authority" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------- the box's own commands
+
+
+class _Site:
+    """A box's configuration, and what it keeps."""
+
+    def __init__(self, folder: Path, server: _Server) -> None:
+        self.kept = folder / "credentials" / "report-certificate"
+        self.file = folder / "endoedge.toml"
+        self.file.write_text(
+            'device = "or-3"\npipeline = "colonoscopy"\n[capture]\nsource = "phantom"\n[uplink]\n'
+            f'[uplink.reports]\nurl = "{server.url}"\nca = "{server.ca}"\n'
+            'certificate_file = "credentials/report-certificate"\n'
+        )
+
+    def enrol(self, *words: str) -> int:
+        return box_cli.main(["enrol", *words, "-c", str(self.file)])
+
+    def known(self) -> object:
+        """As the box's self-test asks."""
+        site = assemble.load_site(self.file)
+        assert site.uplink.reports is not None
+        return reports_row.report_server(site, site.uplink.reports)
+
+
+def test_a_box_enrols_and_renews_by_its_own_commands(server: _Server, tmp_path: Path) -> None:
+    site = _Site(tmp_path, server)
+    code = enrolment.make_code(server.database, "or-3", "ada")
+    assert site.enrol(server.url, code, "--certificate") == 0
+    first = site.kept.read_bytes()
+    assert f"{server.url} knows or-3" in str(site.known())
+    assert site.enrol("--renew") == 0
+    assert site.kept.read_bytes() != first
+    assert f"{server.url} knows or-3" in str(site.known())
+    site.kept.write_bytes(first)  # the new one was shown: this one is good no longer
+    with pytest.raises(UplinkError, match=r"401|token|certificate"):
+        site.known()
+    assert [box.device for box in enrolment.boxes(server.database)] == ["or-3"]

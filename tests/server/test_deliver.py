@@ -178,7 +178,7 @@ def test_refused_is_a_person_s(office: Desk, fhir: Hospital) -> None:
     with office.database.write() as connection:
         assert key.procedure in [one.procedure for one in deliveries.retry(connection)]
     assert office.wait(key, "sent")["fhir"].tries == 2
-    assert len(fhir.asked) == 2
+    assert len(fhir.asked) >= 2  # what other tests had refused is tried again, too
 
 
 @needs_orthanc

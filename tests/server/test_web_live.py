@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from server.keep import Folder
 from server.store.database import Database, open_database
@@ -105,18 +107,21 @@ def test_a_database_that_is_away_for_a_while_is_no_end(
     database = open_database("", tmp_path)
     migrate(database)
     keep, feed = Folder(tmp_path / "frames"), Live(database, show)
-    away = tmp_path / "away.db"
+    away = False
+
+    @sqlalchemy.event.listens_for(database.engine, "do_connect")
+    def _(*_: object) -> None:
+        if away:
+            raise sqlite3.OperationalError("unable to open database file")
 
     async def run() -> Event | None:
+        nonlocal away
         with feed.stream() as stream:
             await asyncio.sleep(0.2)
+            away = True
             database.engine.dispose()
-            (tmp_path / "server.db").rename(away)
-            (tmp_path / "server.db").mkdir()
             await asyncio.sleep(0.3)
-            (tmp_path / "server.db").rmdir()
-            away.rename(tmp_path / "server.db")
-            database.engine.dispose()
+            away = False
             await asyncio.to_thread(desk.procedure, database, keep, desk.another(3), drafted=False)
             return await _next(stream)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import multiprocessing
 import random
 import time
@@ -110,6 +111,7 @@ class Fleet:
 
     async def play(self) -> Result:
         plan = self._plan
+        asyncio.get_running_loop().set_exception_handler(_told)
         with Consumer(self._port) as consumer:
             boxes = [asyncio.create_task(self._box(number)) for number in range(plan.boxes)]
             uploads = asyncio.create_task(self._uploads())
@@ -219,6 +221,13 @@ class Fleet:
             self._result.drafts = connection.execute(select(func.count()).select_from(reports)).scalar_one()
             times = connection.execute(select(records.c.received_at, reports.c.at).where(*same))
             self._result.draft_s = [age(received) - age(at) for received, at in times]
+
+
+def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """aiomqtt asks once more to write to a connection that paho has just closed."""
+    exc = context.get("exception")
+    if not (isinstance(exc, OSError) and exc.errno == errno.EBADF):
+        loop.default_exception_handler(context)
 
 
 def _state(device: str, online: bool, reason: str) -> bytes:

@@ -42,6 +42,7 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "docs/faults.md",
         "docs/words.md",
         "docs/learning.md",
+        "docs/scale.md",
         "calibration/README.md",
     ],
 )
