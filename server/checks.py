@@ -137,6 +137,8 @@ def _pacs(pacs: Pacs | None) -> Row:
     name = f"{pacs.called} at {pacs.host}:{pacs.port}"
     try:
         if not association.is_established:
+            if association.is_alive():
+                association.join(_WITHIN_S)  # only then it surely knows that it was rejected
             said = "refuses us" if association.is_rejected else "does not answer"
             return Row("pacs", False, f"{name} {said} (as {pacs.calling})", "export.pacs, or the PACS's list of us")
         status = association.send_c_echo().get("Status")

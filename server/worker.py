@@ -90,6 +90,8 @@ class Locks:
 
     def close(self) -> None:
         with contextlib.suppress(Exception):  # the database may be gone, and our locks with it
+            self._connection.execute(text("SELECT pg_advisory_unlock_all()"))  # at once: a session ends in its own time
+        with contextlib.suppress(Exception):
             self._connection.invalidate()
             self._connection.close()
 

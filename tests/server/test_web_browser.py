@@ -87,6 +87,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReportService]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """Not the session's: while it is there, an event loop runs in this thread, and others' tests could run none."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
