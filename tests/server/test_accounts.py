@@ -86,6 +86,7 @@ def test_a_name_that_nobody_has_is_not_written_down(database: Database) -> None:
     assert PASSWORD not in str(_lines(database))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_name_that_nobody_has_costs_the_same_work(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     _ada(database)
     worked: list[str] = []
@@ -150,6 +151,7 @@ def test_guesses_at_the_same_time_do_not_pass_the_lock(database: Database, monke
     assert len(judged) == accounts.TRIES
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("password", "why"),
     [
@@ -170,17 +172,20 @@ def test_what_anybody_would_guess_is_no_password(database: Database, password: s
     assert accounts.everybody(database) == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("password", ["correct horse", "ÄÖÜß€µ日本語のパス", "aaaaaaaabcde", "ada likes the sea"])
 def test_no_rule_says_which_letters(database: Database, password: str) -> None:
     accounts.create(database, "ada", "Ada Lovelace", "viewer", password, by="cli:root")
     assert accounts.prove(database, "ada", password)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_letter_written_in_two_ways_is_one(database: Database) -> None:
     accounts.create(database, "ada", "Ada", "viewer", "die Tür quietscht", by="cli:root")
     assert accounts.prove(database, "ada", "die Tu\u0308r quietscht")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "full_name", "role"),
     [

@@ -155,6 +155,7 @@ def test_a_box_that_is_revoked_is_out_with_its_certificate(server: _Server, tmp_
     assert server.ask("POST", "/v1/renew", box, json={"csr": box.csr}).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_whoever_has_a_token_gets_no_certificate_for_it(server: _Server, tmp_path: Path) -> None:
     token = enrolment.enrol(server.database, "or-3", enrolment.make_code(server.database, "or-3", "ada"))
     headers = {"Authorization": f"Bearer {token}"}
@@ -163,6 +164,7 @@ def test_whoever_has_a_token_gets_no_certificate_for_it(server: _Server, tmp_pat
     assert server.ask("GET", "/v1/box", headers=headers).json()["device"] == "or-3"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_certificate_of_another_authority_is_refused_by_tls(
     server: _Server, tls: tuple[broker.Authority, Http], tmp_path: Path
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_certificate_that_the_table_does_not_know_is_of_no_box(server: _Server
     assert server.ask("GET", "/v1/box", box).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_two_boxes_are_told_apart(server: _Server, tmp_path: Path) -> None:
     first, second = _Box(tmp_path, "first"), _Box(tmp_path, "second")
     server.enrol(first, "or-1")
@@ -197,6 +200,7 @@ def _damaged(csr: str) -> str:
     return ssl.DER_cert_to_PEM_cert(bytes(der)).replace("CERTIFICATE", "CERTIFICATE REQUEST")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_is_no_request_is_refused_and_the_code_stays_good(database: Database, data: Path, tmp_path: Path) -> None:
     client = people.browser(_app(database, data))
     code = enrolment.make_code(database, "or-3", "ada")
@@ -219,6 +223,7 @@ def test_what_is_no_request_is_refused_and_the_code_stays_good(database: Databas
     assert client.post("/v1/enrol", json={"device": "or-3", "code": code, "csr": good}).status_code == 201
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_without_an_authority_a_code_is_not_spent_on_a_certificate(database: Database, tmp_path: Path) -> None:
     client = people.browser(_app(database, tmp_path / "data"))
     code = enrolment.make_code(database, "or-3", "ada")
@@ -228,6 +233,7 @@ def test_without_an_authority_a_code_is_not_spent_on_a_certificate(database: Dat
     assert client.post("/v1/enrol", json=asked).status_code == 201
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_behind_a_proxy_that_does_tls_a_code_is_not_spent_on_a_certificate(
     database: Database, data: Path, tmp_path: Path
 ) -> None:

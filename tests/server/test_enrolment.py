@@ -74,12 +74,14 @@ def test_a_code_ends(database: Database) -> None:
         enrolment.enrol(database, "or-3", code)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("hours", [0, -1, 1000, float("nan"), float("inf")])
 def test_a_code_for_ever_is_not_made(database: Database, hours: float) -> None:
     with pytest.raises(RefusedError, match="hours: expected"):
         enrolment.make_code(database, "or-3", "ada", hours)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("device", ["", "a b", "x" * 65, "a/b", "or-3\n", "-x"])
 def test_a_code_for_no_device_is_not_made(database: Database, device: str) -> None:
     with pytest.raises(RefusedError, match="expected a name of"):

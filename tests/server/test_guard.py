@@ -78,6 +78,7 @@ def test_whoever_is_not_logged_in_is_sent_to_the_login_and_back(app: FastAPI) ->
     assert (answer.status_code, answer.json()) == (401, {"error": guard.NOT_LOGGED_IN})
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("role", "reads", "changes", "administers"),
     [("viewer", 200, 403, 403), ("clinician", 200, 200, 403), ("admin", 200, 200, 200)],
@@ -123,6 +124,7 @@ def test_a_change_needs_the_session_s_token(app: FastAPI) -> None:
     assert answer.json() == {"text": "hello"}  # a form that was looked at before is still read
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("origin", "fetched", "status"),
     [
@@ -152,6 +154,7 @@ def test_a_change_has_to_come_from_a_page_of_ours(
     assert client.get(PLACE).status_code == 200  # a link from elsewhere may be followed
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_behind_a_proxy_the_configured_place_is_ours(database: Database) -> None:
     config = Config(http=Http(url="https://reports.example"))
     app = people.application(database, config, [_router()])
@@ -168,6 +171,7 @@ def test_behind_a_proxy_the_configured_place_is_ours(database: Database) -> None
 # --------------------------------------------------------------------------------------------- cookie, audit
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_cookie_of_plain_http_is_not_taken_over_tls(app: FastAPI) -> None:
     """Nor the other way: whoever can write a cookie by http cannot make a session of it."""
     plain = people.person(app, "ada", "viewer")
@@ -238,6 +242,7 @@ def test_a_live_page_keeps_nobody_in(app: FastAPI) -> None:
 # --------------------------------------------------------------------------------------------- boxes, routes
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("said", ["", "Bearer", "Bearer x", "Basic eDp5", "Bearer " + "x" * 43, "bearer  \x7f"])
 def test_a_box_needs_its_token(app: FastAPI, said: str) -> None:
     answer = people.browser(app).get("/v1/whose", headers={"Authorization": said} if said else {})
@@ -262,6 +267,7 @@ def test_a_person_is_no_box(app: FastAPI) -> None:
     assert client.get("/v1/whose", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_routes_that_ask_nobody_are_the_ones_that_have_to(app: FastAPI) -> None:
     """Before anybody can have logged in, or a box have been enrolled; and what only tells whether the server works."""
     before = {"/login", "/login/oidc", "/login/oidc/back", "/static/{digest}/{name:path}", "/v1/enrol"}

@@ -102,6 +102,7 @@ def test_a_first_login_makes_the_account(browser: _Browser, provider: OidcProvid
     assert lines == [("oidc", "account.create"), ("ada", "login"), ("ada", "logout"), ("ada", "login")]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_cookies_are_no_script_s(browser: _Browser) -> None:
     cookie = browser.us.get("/login/oidc").headers["set-cookie"].lower()
     assert "httponly" in cookie
@@ -158,6 +159,7 @@ def test_names_of_accounts(said: str, name: str) -> None:
     assert identities.account_name(said) == name
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("lie", "claims", "why"),
     [
@@ -195,11 +197,13 @@ def test_a_token_that_lies_lets_nobody_in(
         assert [row.what for row in audit.lines(connection)] == ["login.failed"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_several_applications_and_ours_named(browser: _Browser, provider: OidcProvider) -> None:
     provider.claims = {"aud": [CLIENT, "another"], "azp": CLIENT}
     assert browser.login().status_code == 303
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_login_belongs_to_the_browser_that_began_it(
     app: FastAPI, browser: _Browser, running: tuple[OidcProvider, Path]
 ) -> None:
@@ -212,6 +216,7 @@ def test_a_login_belongs_to_the_browser_that_began_it(
     assert browser.come_back(theirs).status_code == 403
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_code_is_given_away_once_and_with_its_verifier(
     app: FastAPI, browser: _Browser, running: tuple[OidcProvider, Path]
 ) -> None:
@@ -224,6 +229,7 @@ def test_a_code_is_given_away_once_and_with_its_verifier(
     assert (answer.status_code, "invalid_grant" in answer.text) == (502, True)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("cookie", ["", "x", "!!", "e30=", "bnVsbA=="])
 def test_a_cookie_that_is_none(browser: _Browser, cookie: str) -> None:
     back = browser.leave()
@@ -257,6 +263,7 @@ def test_keys_change_at_any_time(running: tuple[OidcProvider, Path], provider: O
     assert login() == "4711"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("lie", "metadata", "status", "why"),
     [
@@ -275,6 +282,7 @@ def test_a_provider_that_is_none_is_named(
     assert (answer.status_code, why in answer.text) == (status, True), answer.text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_provider_that_is_away_is_not_waited_for_by_everybody(
     database: Database, running: tuple[OidcProvider, Path]
 ) -> None:
@@ -286,6 +294,7 @@ def test_a_provider_that_is_away_is_not_waited_for_by_everybody(
     assert first.text == second.text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_provider_that_nobody_vouches_for_is_refused(
     database: Database, provider: OidcProvider, running: tuple[OidcProvider, Path]
 ) -> None:
@@ -294,11 +303,13 @@ def test_a_provider_that_nobody_vouches_for_is_refused(
     assert (answer.status_code, "certificate" in answer.text) == (504, True)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_secret_in_the_form_where_the_provider_wants_it_there(browser: _Browser, provider: OidcProvider) -> None:
     provider.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
     assert browser.login().status_code == 303
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_role_deep_in_the_token(
     database: Database, provider: OidcProvider, running: tuple[OidcProvider, Path]
 ) -> None:

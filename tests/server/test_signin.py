@@ -49,6 +49,7 @@ def test_a_person_logs_in_and_out(app: FastAPI) -> None:
     assert sessions.find(app.state.database, token) is None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_over_tls_the_cookie_is_bound_to_this_host(app: FastAPI) -> None:
     client = people.browser(app, "https://testserver")
     answer = client.post("/login", data={"name": "ada", "password": PASSWORD})
@@ -70,6 +71,7 @@ def test_a_refused_login_says_so_and_keeps_the_name(app: FastAPI, name: str, pas
     assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_was_typed_is_shown_inert(app: FastAPI) -> None:
     answer = people.browser(app).post("/login", data={"name": '"><script>alert(1)</script>', "password": "x"})
     assert "<script>alert" not in answer.text
@@ -87,12 +89,14 @@ def test_a_login_makes_a_new_session(app: FastAPI) -> None:
     assert sessions.find(app.state.database, first) is None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_login_from_another_page_is_refused(app: FastAPI) -> None:
     client = people.browser(app)
     client.headers["Sec-Fetch-Site"] = "cross-site"
     assert client.post("/login", data={"name": "ada", "password": PASSWORD}).status_code == 403
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "place",
     [
@@ -112,6 +116,7 @@ def test_nobody_is_sent_elsewhere(app: FastAPI, place: str) -> None:
     assert answer.headers["location"] == "/"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_machine_that_tries_names_has_to_wait(app: FastAPI) -> None:
     client = people.browser(app)
     answers = [client.post("/login", data={"name": f"n{number}", "password": "x"}) for number in range(31)]
@@ -121,6 +126,7 @@ def test_a_machine_that_tries_names_has_to_wait(app: FastAPI) -> None:
     assert "too many tries" in answers[30].text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_name_that_is_tried_from_everywhere_has_to_wait(app: FastAPI) -> None:
     app.state.limits.login = limits.Bucket(1000, 1000)
     client = people.browser(app)
@@ -128,6 +134,7 @@ def test_a_name_that_is_tried_from_everywhere_has_to_wait(app: FastAPI) -> None:
     assert codes == [401] * 12 + [429]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_without_an_account_the_page_says_how_to_make_one(database: Database) -> None:
     page = people.browser(people.application(database)).get("/login").text
     assert "endoedge-server account create" in page
@@ -143,6 +150,7 @@ def test_a_person_changes_the_password(app: FastAPI) -> None:
     assert people.browser(app).post("/login", data={"name": "ada", "password": NEW}).status_code == 303
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("old", "new", "again", "status", "said"),
     [
@@ -188,6 +196,7 @@ def test_a_box_enrols_over_http(app: FastAPI) -> None:
     assert enrolment.box_of(database, answer.json()["token"]) == "or-3"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"device": 1}', b'{"device": "a", "code": "b", "x": 1}', b"\xff"]
 )
@@ -197,6 +206,7 @@ def test_what_is_no_enrolment_is_refused(app: FastAPI, content: bytes) -> None:
     assert '{"device"' in answer.json()["error"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_enrolment_is_small_and_seldom(app: FastAPI) -> None:
     client = people.browser(app)
     assert client.post("/v1/enrol", content=b"x" * 20_000).status_code == 413
@@ -204,6 +214,7 @@ def test_an_enrolment_is_small_and_seldom(app: FastAPI) -> None:
     assert codes == [403] * 9 + [429]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_form_is_small(app: FastAPI) -> None:
     client = people.browser(app)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
