@@ -14,6 +14,7 @@ config="$folder/server.toml"
 [ -e "$config" ] || printf '%s\n' '# Every key, and what it is without you: docs/server.md' 'data_dir = "."' >"$config"
 server() { "$here/.venv/bin/endoedge-server" --config "$config" "$@"; }
 
+trap "exit 1" INT # while somebody is asked
 first() { # NAME ROLE FULL-NAME
   if [ -t 0 ]; then
     echo "A password for $1 ($2), at least 12 signs:"
