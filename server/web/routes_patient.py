@@ -15,9 +15,9 @@ from server.errors import RefusedError
 from server.guard import Person
 from server.reports import Key
 from server.web import reading
-from server.web.pages import is_part, part, render
+from server.web.dialog import dialog
 from server.web.routes_edit import LateError, Number
-from server.web.routes_review import Of, Writer, html
+from server.web.routes_review import Of, Writer
 from server.web.routes_sign import FIELDS, LABELS, SEXES, Field, Typed, done, patient_of
 
 router = APIRouter(prefix="/procedures/{device}/{procedure}/{revision}")
@@ -74,18 +74,11 @@ def _form(
     if shown.state in ("", "draft") or found.patient is None:
         raise RefusedError("this report is not signed yet: the patient is joined when it is signed", 409)
     values: dict[str, Any] = {
-        "view": shown,
-        "person": who,
-        "csrf": who.session.csrf,
         "typed": {name: getattr(found.patient, name) for name in FIELDS} if typed is None else typed,
         "labels": LABELS,
         "sexes": SEXES,
         "why": WHY,
         "reason": reason,
         "said": said,
-        "ask_password": not who.session.proven and who.session.local,
-        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
-    if not is_part(request):
-        return render("patient.html", {**values, "values": values}, status=status, request=request)
-    return html(part("_patient.html", "form", values), status)
+    return dialog(request, "patient", who, shown, values, status)

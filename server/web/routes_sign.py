@@ -19,10 +19,11 @@ from server.patient import Patient
 from server.report import Section, Signature
 from server.reports import Key
 from server.web import reading
-from server.web.pages import is_part, part, place, render
+from server.web.dialog import dialog
+from server.web.pages import is_part, place
 from server.web.reading import Found
 from server.web.routes_edit import LateError, Number, Text, Texts
-from server.web.routes_review import Of, Writer, html
+from server.web.routes_review import Of, Writer
 
 router = APIRouter(prefix="/procedures/{device}/{procedure}/{revision}")
 FIELDS = ("family", "given", "birth_date", "sex", "id", "issuer", "accession", "study")
@@ -147,9 +148,6 @@ def sign_form_of(
         raise RefusedError("there is nothing to sign: no draft yet, or signed already", 409)
     config: Config = request.app.state.config
     values: dict[str, Any] = {
-        "view": shown,
-        "person": who,
-        "csrf": who.session.csrf,
         "typed": {**dict.fromkeys(FIELDS, ""), "sex": "unknown", **typed},
         "chosen": chosen,
         "worklist": config.worklist is not None,
@@ -157,12 +155,8 @@ def sign_form_of(
         "labels": LABELS,
         "sexes": SEXES,
         "said": said,
-        "ask_password": not who.session.proven and who.session.local,
-        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
-    if not is_part(request):
-        return render("sign.html", {**values, "values": values}, status=status, request=request)
-    return html(part("_sign.html", "form", values), status)
+    return dialog(request, "sign", who, shown, values, status)
 
 
 # ------------------------------------------------------------------------------------------------ addendum
@@ -228,19 +222,12 @@ def _addendum(
     if shown.state in ("", "draft"):
         raise RefusedError("this report is not signed yet: change it instead of adding to it", 409)
     values: dict[str, Any] = {
-        "view": shown,
-        "person": who,
-        "csrf": who.session.csrf,
         "section": section,
         "text": text,
         "cites": cites,
         "said": said,
-        "ask_password": not who.session.proven and who.session.local,
-        "prove_elsewhere": not who.session.proven and not who.session.local,
     }
-    if not is_part(request):
-        return render("addendum.html", {**values, "values": values}, status=status, request=request)
-    return html(part("_addendum.html", "form", values), status)
+    return dialog(request, "addendum", who, shown, values, status)
 
 
 def done(request: Request, of: Key) -> Response:

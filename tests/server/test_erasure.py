@@ -258,7 +258,7 @@ def test_records_that_were_there_before_the_table_of_pictures(database_url: str,
     config.set_main_option("script_location", str(FOLDER))
     with database.write() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0202")
+        command.upgrade(config, "0005")
         row = {"state": "ended", "pipeline": "x", "started_at": "", "digest": "0" * 64, "received_at": clock.now()}
         row |= {"device": DEVICE, "procedure": "before", "revision": 1}
         connection.execute(tables.records.insert(), {**row, "body": msgspec.json.encode(RECORD)})

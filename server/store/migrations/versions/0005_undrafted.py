@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0202"
-down_revision = "0201"
+revision = "0005"
+down_revision = "0004"
 
 _KEY = ("device", "procedure", "revision")
 

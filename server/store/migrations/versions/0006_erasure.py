@@ -8,8 +8,8 @@ import msgspec
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0301"
-down_revision = "0202"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0101"
+revision = "0003"
 down_revision = "0002"
 
 _KEY = ("device", "procedure", "revision")
