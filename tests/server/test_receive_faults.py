@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from server.store.tables import audit, frames, records
 from tests.support import postgresql
 from tests.support.postgresql import PostgreSQL
 from tests.support.procedures import record
+from tests.support.report_service import ReportService
 from tools import export_example
 
 RECORD, FRAMES = export_example.example()
@@ -145,3 +147,21 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path) -> None:
 def _digest(database: Database) -> str:
     with database.read() as connection:
         return str(connection.execute(select(records.c.digest)).scalar_one())
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_two_gigabytes_are_refused_before_they_have_come(told: bool, tmp_path: Path) -> None:
+    """By the real server, with the length said and without."""
+    with ReportService(tmp_path, worker=False) as service:
+        head = f"PUT /v1/frames/{'0' * 64} HTTP/1.1\r\nHost: box\r\nContent-Type: image/jpeg\r\n"
+        head += f"Authorization: Bearer {service.enrol('box-1')}\r\n"
+        head += f"Content-Length: {2 << 30}\r\n\r\n" if told else "Transfer-Encoding: chunked\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", service.port), 20) as link:
+            link.sendall(head.encode())
+            sent = 0
+            with contextlib.suppress(OSError):  # it hangs up while we still send
+                while not told and sent < 2 << 30:
+                    link.sendall(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+                    sent += 1 << 16
+            assert sent < 64 << 20
+            assert link.recv(100).startswith(b"HTTP/1.1 413 ")
