@@ -17,7 +17,6 @@ from msgspec import Meta
 
 from edge.errors import EdgeError
 from edge.types import Struct
-from server.export.dicom import written
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -145,6 +144,8 @@ def _name(pacs: Pacs) -> str:
 
 def stow(web: Web, instances: Sequence[Dataset]) -> Sent:
     """In one request. Raises SendError."""
+    from server.export.dicom import written  # pydicom is large: configurations are read without it
+
     parts = [
         b"--%s\r\nContent-Type: application/dicom\r\n\r\n%s\r\n" % (_BOUNDARY.encode(), written(instance))
         for instance in instances
