@@ -99,6 +99,10 @@ def _model() -> dict[str, Any]:
 
 CONFIGS = {"endoedge.toml": _site, "pipeline.toml": _pipeline, "model.toml": _model}
 
+# Written without a point: `typing` hands out one type for `Annotated[float, Meta(le=60)]` and `Meta(le=60.0)`, equal as
+# they are, and which spelling it has depends on what was imported first.
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+
 
 def _draft_07(node: Any) -> Any:
     """msgspec speaks 2020-12 and OpenAPI, AsyncAPI's tools speak draft-07: fixed-length arrays differ, and the
@@ -108,6 +112,7 @@ def _draft_07(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     node = {key: _draft_07(value) for key, value in node.items() if key != "discriminator"}
+    node |= {key: int(node[key]) for key in _LIMITS if isinstance(node.get(key), float) and node[key].is_integer()}
     if "prefixItems" in node:
         node["items"] = node.pop("prefixItems")
     return node

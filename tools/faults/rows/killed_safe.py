@@ -59,7 +59,8 @@ def _live(process: subprocess.Popen[bytes], path: Path, dice: random.Random) -> 
 
 
 def _whole(path: Path) -> str:
+    there = path.exists()  # asked first: it may come between the two, and does not go while we look
     said = status.read(path, SafeStatus)
     if said is None:
-        return f"{path.name} cannot be read" if path.exists() else ""
+        return f"{path.name} cannot be read" if there else ""
     return "" if WORDS in said.reason else f"it has forgotten why: {said.reason}"
