@@ -29,4 +29,4 @@ def case_of(
             whose = deliveries.patient(connection, key, joined) if joined else None
     pictures = {frame.sha256: keep.get(frame.sha256) for frame in record.key_frames()}
     frames = {sha256: jpeg for sha256, jpeg in pictures.items() if jpeg is not None}
-    return Case(record, found.report, frames, whose, config.institution)
+    return Case(record, found.report, frames, whose, config.institution, found.what == "corrected")

@@ -104,7 +104,7 @@ def _count(connection: Connection, table: Table, device: str, procedure: str) ->
 
 
 def retain(database: Database, config: Config, keep: Keep, most: int) -> list[Erased]:
-    """Erases what its time is over of, at most so many."""
+    """Erases what its time is over of, at most so many; and what nobody can read any more."""
     with database.read() as connection:
         wanted = [key for key, _ in zip(over(connection, config), range(most), strict=False)]
     done = []
@@ -116,6 +116,7 @@ def retain(database: Database, config: Config, keep: Keep, most: int) -> list[Er
     with database.write() as connection:
         pictures.let_go_unused(connection, UNUSED_S)
     pictures.clear(database, keep)
+    keep.sweep()
     return done
 
 

@@ -5,15 +5,19 @@ Which box a picture came from is the database's (`frames`): nobody reads a pictu
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+import time
 from pathlib import Path
 from typing import Protocol
 
-from edge.durable import sync_folder, write_atomically
+from edge.durable import BEGUN, sync_folder, write_atomically
 from server.config import Config
 from server.errors import ServerError
 
 _PROOF = 64 << 10  # bytes
+_PROVING = ".proof-"
+_SCRATCH_S = 86_400.0  # nobody writes one picture for so long
 
 
 class Keep(Protocol):
@@ -29,6 +33,9 @@ class Keep(Protocol):
 
     def prove(self) -> None:
         """Something can be written and read."""
+
+    def sweep(self) -> int:
+        """What writers that were killed left half-written goes. How many files."""
 
 
 def opened_keep(config: Config) -> Keep:
@@ -77,11 +84,25 @@ class Folder:
     def prove(self) -> None:
         try:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".proof-") as file:
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=_PROVING) as file:
                 file.write(bytes(_PROOF))
                 file.flush()
         except OSError as exc:
             raise ServerError(f"{self._root}: {exc.strerror}") from exc
+
+    def sweep(self) -> int:
+        """By age: whose process that was cannot be asked where many machines share the folder."""
+        swept = 0
+        try:
+            for file in itertools.chain(self._root.glob(f"{_PROVING}*"), self._root.glob(f"??/{BEGUN}*")):
+                if time.time() - file.stat().st_mtime > _SCRATCH_S:
+                    file.unlink(missing_ok=True)
+                    swept += 1
+        except FileNotFoundError:  # its writer was faster, or another sweeper: the rest in an hour
+            return swept
+        except OSError as exc:
+            raise ServerError(f"{self._root}: {exc.strerror}") from exc
+        return swept
 
     def _file(self, sha256: str) -> Path:
         return self._root / sha256[:2] / f"{sha256}.jpg"

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 from uuid import UUID, uuid5
 
 import msgspec
@@ -20,6 +21,7 @@ from server.report import Report, Sentence
 _NAMESPACE = UUID("3d0f24d9-7b53-5c3a-9d0c-0b7f1d5a6c11")  # of every identifier below; never to be changed
 _DECENT = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]*")  # XML and FHIR take no others
 Fact = Landmark | Finding
+State = Literal["draft", "final", "amended", "corrected"]
 
 
 class ExportError(EdgeError):
@@ -36,13 +38,14 @@ class Case:
     frames: Mapping[str, bytes]  # JPEGs by sha256
     patient: Patient | None = None
     institution: str = ""
+    corrected: bool = False  # signed for another patient first; no words changed
     digest: str = field(init=False)
     """sha256 of all that a reader can see. Another text, signature or patient is another document."""
 
     def __post_init__(self) -> None:
         for refused in self._refused():
             raise ExportError(refused)
-        seen = [self.record, self.report, self.patient, self.institution]
+        seen = [self.record, self.report, self.patient, self.institution, *(["corrected"] if self.corrected else [])]
         object.__setattr__(self, "digest", hashlib.sha256(msgspec.json.encode(seen, order="sorted")).hexdigest())
 
     def _refused(self) -> Iterator[str]:
@@ -76,6 +79,11 @@ class Case:
     @property
     def signed(self) -> bool:
         return self.report.state != "draft"
+
+    @property
+    def state(self) -> State:
+        """As readers are told."""
+        return "corrected" if self.corrected and self.signed else self.report.state
 
     def taken(self) -> set[str]:
         """Ids of the facts that the report speaks of. In a draft all of them: nobody has judged yet."""

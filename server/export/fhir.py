@@ -20,7 +20,8 @@ from server.export.terms import Term
 from server.report import Signature
 
 Json = dict[str, Any]
-STATUS = {"draft": "preliminary", "final": "final", "amended": "amended"}  # of reports, and of observations
+# Of reports, and of observations.
+STATUS = {"draft": "preliminary", "final": "final", "amended": "amended", "corrected": "corrected"}
 _HL7 = "http://terminology.hl7.org/CodeSystem"
 _VERIFIED = {
     "system": "urn:iso-astm:E1762-95:2013",
@@ -68,7 +69,7 @@ def _report(case: Case, observations: dict[str, Json], pictures: dict[str, Json]
         language=case.report.language,
         text=_narrative(case),
         identifier=[{"system": oid("procedure"), "value": case.record.procedure}, *_accession(case)],
-        status=STATUS[case.report.state],
+        status=STATUS[case.state],
         code=_concept(terms.STUDIES.get(pipeline), f"{pipeline} study"),
         subject=_subject(case),
         effectivePeriod=_period(case, 0.0, case.record.times.duration_s),
@@ -86,13 +87,13 @@ def _report(case: Case, observations: dict[str, Json], pictures: dict[str, Json]
 
 
 def _pdf(case: Case, pdf: bytes) -> Json:
-    title = words.words(case.report.language)[case.report.state]
+    title = words.words(case.report.language)[case.state]
     return {**_attachment("application/pdf", pdf), "language": case.report.language, "title": title}
 
 
 def _narrative(case: Case) -> Json:
     said = "".join(f"<p>{html.escape(sentence.text)}</p>" for sentence in case.report.standing())
-    state = html.escape(words.words(case.report.language)[case.report.state])
+    state = html.escape(words.words(case.report.language)[case.state])
     return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{state}</p>{said}</div>'}
 
 
@@ -120,7 +121,7 @@ def _observation(case: Case, fact: str, about: Json, pictures: dict[str, Json]) 
         resourceType="Observation",
         id=str(case.uuid(fact)),
         identifier=[{"system": oid("fact"), "value": str(case.uuid(fact))}],
-        status="cancelled" if refused else STATUS[case.report.state],
+        status="cancelled" if refused else STATUS[case.state],
         category=[{"coding": [{"system": f"{_HL7}/observation-category", "code": "procedure"}]}],
         subject=_subject(case),
         device={"reference": f"urn:uuid:{case.device}", "display": case.record.heading.device},

@@ -55,6 +55,7 @@ def page(case: Case) -> str:
         "report.html",
         record=record,
         report=report,
+        state=case.state,
         patient=case.patient,
         institution=case.institution,
         title=said.get(record.heading.made_by.pipeline, said["report"]),
@@ -118,7 +119,7 @@ def _render(template: str, **values: Any) -> str:
 
 def _style(case: Case, said: Mapping[str, str]) -> str:
     """Nothing of it but a procedure's checked id comes from outside: CSS is not escaped."""
-    foot = f"{case.record.procedure}, {said['revision']} {case.record.revision} – {said[case.report.state]}"
+    foot = f"{case.record.procedure}, {said['revision']} {case.record.revision} – {said[case.state]}"
     return _render("report.css", words=said, signed=case.signed, foot=foot)
 
 

@@ -21,7 +21,9 @@ PDF = b"%PDF-1.7 of a test"
 
 
 def of(case: Case, **values: Any) -> Case:
-    given = {name: getattr(case, name) for name in ("record", "report", "frames", "patient", "institution")}
+    given = {
+        name: getattr(case, name) for name in ("record", "report", "frames", "patient", "institution", "corrected")
+    }
     return Case(**(given | values))
 
 
@@ -34,6 +36,7 @@ def variants(draft: Case, signed: Case) -> dict[str, Case]:
         "draft": draft,
         "signed": signed,
         "amended": of(signed, report=replace(signed.report, state="amended")),
+        "corrected": of(signed, corrected=True),
         "accession": of(signed, patient=replace(PATIENT, accession="A7", issuer="")),
         "undated": of(draft, record=replace(record, heading=undated)),
         "unknown pipeline": of(draft, record=replace(record, heading=unknown)),
@@ -63,6 +66,18 @@ def test_as_hl7_defines_it(draft: Case, signed: Case) -> None:
     for name, case in variants(draft, signed).items():
         assert problems(json.loads(json.dumps(fhir.bundle(case, PDF)))) == [], name
     assert problems(fhir.bundle(signed)) == []
+
+
+def test_a_corrected_patient_is_said(draft: Case, signed: Case) -> None:
+    """Of the report and all that was observed: who kept the old ones learns that they were another's."""
+    bundle = fhir.bundle(of(signed, corrected=True), PDF)
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert report["status"] == "corrected"
+    assert report["presentedForm"][0]["title"] == "Signed, patient corrected"
+    observed = {one["status"] for one in resources(bundle, "Observation")}
+    assert observed == {"corrected", *({"cancelled"} if "cancelled" in observed else ())}
+    assert of(signed, corrected=True).digest != signed.digest
+    assert of(draft, corrected=True).state == "draft"
 
 
 def test_as_another_library_reads_it(draft: Case, signed: Case) -> None:

@@ -41,6 +41,7 @@ def test_what_is_put_is_got_and_once(storage: S3) -> None:
         keep.put(sha256, content)
     assert keep.get(sha256) == content
     assert storage.objects()[f"ward/frames/{sha256[:2]}/{sha256}.jpg"] == content
+    assert keep.sweep() == 0
     for _ in range(2):
         keep.discard(sha256)
     assert keep.get(sha256) is None

@@ -155,8 +155,10 @@ def test_the_wrong_patient(office: Desk, pacs: Orthanc, fhir: Hospital) -> None:
     key = office.draft("wrong")
     office.sign(key, OTHER)
     office.wait(key, "sent")
+    assert report(fhir, key)["status"] == "final"
     office.correct(key, PATIENT)
     office.wait(key, "sent")
+    assert report(fhir, key)["status"] == "corrected"
     assert stored(pacs, study(key, OTHER)) == stored(pacs, study(key)) == WHOLE
     assert report(fhir, key)["subject"]["identifier"]["value"] == PATIENT.id
     with office.database.write() as connection:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +224,24 @@ def test_files_that_could_not_go_go_later(desk: _Desk, monkeypatch: pytest.Monke
     assert len(desk.files()) == len(FRAMES) - 2
     assert desk.retain() == []
     assert desk.files() == set()
+
+
+def test_what_killed_writers_left_goes_after_a_day(desk: _Desk) -> None:
+    """Real ones: each is killed in the moment before its picture gets its name."""
+    desk.draft()
+    whole = desk.files()
+    root = desk.config.folder / "frames"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from server.keep import Folder; "
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL); Folder(Path(sys.argv[1])).put('ab' * 32, b'x')"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program, str(root)], check=False)
+    old, young = sorted(root.glob("ab/.new-*"))
+    os.utime(old, times=(time.time() - 2 * 86_400,) * 2)
+    assert desk.retain() == []
+    assert list(root.glob("ab/*")) == [young]
+    assert desk.files() == whole
 
 
 def test_a_picture_that_comes_again_meanwhile_stays(desk: _Desk, monkeypatch: pytest.MonkeyPatch) -> None:
