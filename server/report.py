@@ -16,11 +16,11 @@ Section = Literal["procedure", "quality", "landmarks", "findings", "summary", "n
 """In the order in which a report has them."""
 By = Literal["template", "model", "person"]
 State = Literal["draft", "final", "amended"]
-Language = Annotated[str, Meta(pattern="^[a-z]{2}$")]
+Language = Annotated[str, Meta(pattern=r"^[a-z]{2}\Z")]
 
 
 class Sentence(Struct, frozen=True, kw_only=True):
-    id: Annotated[str, Meta(pattern="^S[0-9]{1,4}$")]  # unique in its report, never used again
+    id: Annotated[str, Meta(pattern=r"^S[0-9]{1,4}\Z")]  # unique in its report, never used again
     section: Section
     text: Annotated[str, Meta(min_length=1, max_length=600)]
     cites: tuple[Id, ...] = ()  # facts of the record that support it

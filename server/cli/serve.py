@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         web = serving.server(app, means.config.http, authority.certificate_file(means.config.folder))
         print(f"serving {serving.base_url(means.config.http, listener)}", flush=True)
         # uvicorn raises the signal that ended it once more, for whoever had it before: here the worker is still to end.
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(web, "should_exit", True))
         with contextlib.nullcontext() if options.no_worker else Beside(options.config):
             web.run(sockets=[listener])
     return 0 if web.started else 1

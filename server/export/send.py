@@ -56,7 +56,7 @@ class Pacs(Struct, frozen=True, kw_only=True):
 class Web(Struct, frozen=True, kw_only=True):
     """`[export.stow]`, `[export.fhir]`: `url` is the service's base. A token, or a user with a password."""
 
-    url: Annotated[str, Meta(pattern=r"^https?://[^\s]+[^/\s]$")]
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s]+[^/\s]\Z")]
     token: str = ""
     user: str = ""
     password: str = ""
