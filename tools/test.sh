@@ -7,4 +7,4 @@ PATH="$PWD/.venv/bin:$PATH"
 echo "== ruff"; ruff check . && ruff format --check .
 echo "== mypy"; mypy
 echo "== import rules"; lint-imports
-echo "== pytest"; exec python -m pytest "$@"
+echo "== pytest"; exec python -m pytest --numprocesses 2 --dist loadfile "$@"

@@ -233,6 +233,13 @@ class Wire:
             return os.read(self.fd, 1 << 16)
         return b""
 
+    def drain(self, quiet_s: float = 1.0) -> None:
+        """All that comes, until nothing has come for so long."""
+        deadline = time.monotonic() + 120
+        while select.select([self.fd], [], [], quiet_s)[0]:
+            assert time.monotonic() < deadline, "it never ends"
+            self.read()
+
     def until(self, end: bytes, within_s: float = WITHIN_S) -> bytes:
         """All up to and with `end`."""
         said, deadline = b"", time.monotonic() + within_s
