@@ -15,9 +15,9 @@ from edge.console.clock import Clock
 from edge.console.job import Step, Take
 from edge.errors import ConsoleError
 
-SOH, STX, EOT, ACK, NAK, CAN, CTRL_C = 0x01, 0x02, 0x04, 0x06, 0x15, 0x18, 0x03
+SOH, STX, EOT, ACK, NAK, CAN, CTRL_C, CR, LF = 0x01, 0x02, 0x04, 0x06, 0x15, 0x18, 0x03, 0x0D, 0x0A
 CRC_PLEASE = ord("C")
-START_S, ANSWER_S, FAREWELL_S, TRIES = 60.0, 10.0, 2.0, 10
+START_S, ANSWER_S, FAREWELL_S, TRIES = 60.0, 10.0, 15.0, 10
 _CANCEL = bytes([CAN] * 8 + [0x08] * 8)  # and the backspaces clean a person's screen
 
 Talk = Generator[Step, bytes | None, None]
@@ -38,8 +38,7 @@ class Sender:
             for number, start in enumerate(range(0, len(content), 1024), 1):
                 yield from self._until_acked(_block(number, content[start : start + 1024], padding=b"\x1a"))
             if (yield from self._ended()):
-                yield _block(0, b"")  # no further file. Receivers that then go without a word are no failure
-                yield from self._hear(bytes([ACK]), FAREWELL_S)
+                yield from self._farewell()
         except ConsoleError:
             yield _CANCEL
             raise
@@ -64,6 +63,15 @@ class Sender:
             if answer == CRC_PLEASE:
                 return True
         raise ConsoleError(f"the transfer failed: its end was refused {TRIES} times")
+
+    def _farewell(self) -> Talk:
+        """No further file. lrzsz asks for one, then throws away what has come meanwhile, and asks again after 10 s. A
+        receiver that goes without a word is no failure; Enter, from whoever sat before it, ends the wait."""
+        for _ in range(TRIES):
+            self._heard.clear()
+            yield _block(0, b"")
+            if (yield from self._hear(bytes([ACK, NAK, CRC_PLEASE, CR, LF]), FAREWELL_S)) not in (NAK, CRC_PLEASE):
+                return
 
     def _wait_for(self, byte: int, within_s: float, otherwise: str) -> Talk:
         if (yield from self._hear(bytes([byte]), within_s)) is None:

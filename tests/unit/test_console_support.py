@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge.console import redact
 from edge.console.job import Take
-from edge.console.ymodem import ACK, CAN, NAK, START_S, Sender
+from edge.console.ymodem import ACK, CAN, CR, EOT, FAREWELL_S, NAK, START_S, Sender
 from edge.errors import ConsoleError
 from tests.support.console import DEVICE, HandClock, Person, make_keys, script
 from tests.support.ymodem import received
@@ -162,13 +162,15 @@ def test_what_looks_like_a_secret_goes(text: str) -> None:
     assert "abcd1234" not in redact.scrubbed(text, set())
 
 
-def steps(sender_says: list[bytes], answers: list[bytes]) -> str:
+def steps(sender_says: list[bytes], answers: list[bytes], clock: HandClock | None = None) -> str:
     """Runs a sender against a receiver that says `answers`, then nothing. Returns why it failed."""
-    clock = HandClock()
+    clock = clock or HandClock()
     job, sent = Sender(clock).send("x", b"y" * 3000), None
     while True:
         try:
             step = job.send(sent)
+        except StopIteration:
+            return ""
         except ConsoleError as exc:
             return str(exc)
         sent = None
@@ -195,3 +197,25 @@ def test_a_receiver_that_goes_wrong_ends_it_and_is_told_to_stop(answers: list[by
     assert why in steps(said, answers)
     assert said[-1].startswith(bytes([CAN, CAN]))
     assert START_S <= 60
+
+
+@pytest.mark.parametrize(
+    ("answers", "blocks", "waits_s"),
+    [
+        ([bytes([ACK])], 1, 0),
+        ([], 1, FAREWELL_S),  # it went without a word
+        ([b"\r"], 1, 0),  # so did this one, and somebody wants the prompt back
+        ([b"C", bytes([ACK])], 2, 0),  # lrzsz lost the block, and asks again
+        ([bytes([NAK]), b"C", b"noise", bytes([ACK])], 3, 0),
+    ],
+)
+def test_no_further_file_is_said_until_it_is_understood(answers: list[bytes], blocks: int, waits_s: float) -> None:
+    assert CR == ord("\r")
+    said: list[bytes] = []
+    clock = HandClock()
+    began_ns = clock.now_ns()
+    ack = bytes([ACK])
+    assert steps(said, [b"C", ack + b"C", ack, ack, ack, ack + b"C", *answers], clock) == ""
+    after = said[said.index(bytes([EOT])) + 1 :]
+    assert [block[:3] for block in after] == [b"\x01\0\xff"] * blocks
+    assert (clock.now_ns() - began_ns) / 1e9 == waits_s
