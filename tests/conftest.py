@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from tests.support.broker import Broker
     from tests.support.fake_cuda import FakeCuda
     from tests.support.fake_tensorrt import Fake
+
+
+_HAS_SERVER = importlib.util.find_spec("fastapi") is not None
+_OF_THE_SERVER = ["server", "export", "words", "learn", "finetune", "unit/test_server_docs.py"]
+collect_ignore = [] if _HAS_SERVER else _OF_THE_SERVER
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _HAS_SERVER:
+        left_out = "the report server's tests are left out: its extra is not installed (it needs Python 3.11 or later)"
+        terminalreporter.write_line(left_out)
 
 
 @pytest.fixture

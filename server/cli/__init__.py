@@ -29,6 +29,9 @@ CONFIG_FILE = Path("/etc/endoedge/server.toml")
 
 def main(arguments: list[str] | None = None) -> int:
     """0 done, 1 fault, 2 usage or configuration."""
+    if sys.version_info < (3, 11):
+        print(f"error: the report server needs Python 3.11 or later; this is {sys.version.split()[0]}", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         prog="endoedge-server", description="The report server: drafts, sign-off, exports."
     )
