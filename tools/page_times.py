@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long a person waits for the review page: the real server, Debian's Chromium, on this machine.
 
-    python -m tools.page_times [--procedures 1000] [-n 20] [--database postgresql://...]
+    python -m tools.page_times [--procedures 1000] [-n 40] [--database postgresql://...]
 
 First paint: from the click to the first contentful paint, nothing in the browser's cache but what a page before left
 there. A key: from the key to the frame that shows it. Saving, striking: from the click to the frame after the swap.
@@ -11,6 +11,7 @@ Milliseconds, p50 and p95 of N.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -44,7 +45,7 @@ _CLICK = """async selector => { const from = performance.now();
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--procedures", type=int, default=1000, help="in the database")
-    parser.add_argument("-n", type=int, default=20, help="of each measurement")
+    parser.add_argument("-n", type=int, default=40, help="of each measurement")
     parser.add_argument("--database", default="", help="an empty PostgreSQL; default: SQLite")
     options = parser.parse_args(arguments)
     from playwright.sync_api import sync_playwright
@@ -85,10 +86,11 @@ def _measure(browser: Any, url: str, keys: list[Key], n: int) -> dict[str, list[
 
     for number in range(n):
         key = keys[number % len(keys)]
-        take("first paint: list", lambda: _painted(page, "/"))
+        cold = "" if number else ", cold"  # a browser that has just been started
+        take(f"first paint: list{cold}", lambda: _painted(page, "/"))
         take("interaction: key j in the list", lambda: page.evaluate(_KEY, "j"))
         take("interaction: search", lambda key=key: _searched(page, key.procedure[-4:]))  # type: ignore[misc]
-        take("first paint: report", lambda key=key: _painted(page, place(key)))  # type: ignore[misc]
+        take(f"first paint: report{cold}", lambda key=key: _painted(page, place(key)))  # type: ignore[misc]
         page.wait_for_load_state("load")
         take("interaction: key j", lambda: page.evaluate(_KEY, "j"))
         take("interaction: open the form", lambda: _swapped(page, "#S5 .edit"))
@@ -127,7 +129,7 @@ def _tell(times: dict[str, list[float]], where: str) -> int:
     late = False
     for name, taken in times.items():
         ordered, limit = sorted(taken), LIMITS[name.partition(":")[0]]
-        p50, p95 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.95))
+        p50, p95 = (ordered[math.ceil(len(ordered) * share) - 1] for share in (0.5, 0.95))
         late = late or p95 > limit
         table.add_row(name, str(len(ordered)), f"{p50:.0f}", f"{p95:.0f}", f"{ordered[-1]:.0f}", f"{limit:.0f}")
     Console(width=100).print(table)

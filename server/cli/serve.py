@@ -30,11 +30,13 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from server import authority, serving
     from server.app import create
+    from server.web import pages
 
     with opened(options) as means:
         app = create(means.config, means.database, means.keep)
         listener = serving.listen(means.config.http)
         app.state.printers.warm()
+        pages.warm()
         web = serving.server(app, means.config.http, authority.certificate_file(means.config.folder))
         print(f"serving {serving.base_url(means.config.http, listener)}", flush=True)
         # uvicorn raises the signal that ended it once more, for whoever had it before: here the worker is still to end.

@@ -100,6 +100,12 @@ def _environment() -> jinja2.Environment:
 ENVIRONMENT = _environment()
 
 
+def warm() -> None:
+    """Reads all templates, so that the first reader need not wait for it."""
+    for name in ENVIRONMENT.list_templates(extensions=["html"]):
+        ENVIRONMENT.get_template(name)
+
+
 def render(
     template: str,
     values: Mapping[str, Any],
