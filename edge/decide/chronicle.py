@@ -199,8 +199,8 @@ class Chronicle:
 
     def _finding(self, event: FindingEnded, turn_ns: int | None) -> Finding:
         phase: Phase = ""
-        if self._config.turn:
-            phase = "withdrawal" if turn_ns is not None and event.first_seen_ns >= turn_ns else "insertion"
+        if turn_ns is not None:
+            phase = "withdrawal" if event.first_seen_ns >= turn_ns else "insertion"
         return Finding(
             id=f"F{event.track}",
             label=event.label,

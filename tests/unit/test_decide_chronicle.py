@@ -62,6 +62,15 @@ def test_a_whole_procedure() -> None:
     assert set(record.not_recorded) == {"size", "histology", "site", "treatment", "instruments"}
 
 
+def test_where_the_turn_was_not_seen_no_finding_has_a_phase() -> None:
+    """It may have been on the way back: nobody knows."""
+    story = Story().frames(1, view=View.OUT_OF_BODY).frames(4).frames(1, detection()).frames(2)
+    record = told(story.frames(5, view=View.OUT_OF_BODY))
+    assert [(one.id, one.phase) for one in record.findings] == [("F1", "")]
+    assert record.times.insertion_s is None
+    assert record.not_recorded["withdrawal"] == "the caecum was not seen"
+
+
 def test_what_was_never_reached_is_said() -> None:
     record = told(Story().frames(5).frames(5, view=View.OUT_OF_BODY))
     assert record.times.withdrawal_s is None
