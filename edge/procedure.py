@@ -22,7 +22,7 @@ Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 """sha256."""
 State = Literal["running", "ended", "interrupted"]
 Phase = Literal["insertion", "withdrawal", ""]
-"""Before and after the landmark at which the endoscope turns back; "" where none was seen or the pipeline names none."""
+"""Before and after the landmark at which the endoscope turns back; "" where none was seen, or the pipeline has none."""
 
 
 class KeyFrame(Struct, frozen=True, kw_only=True):
