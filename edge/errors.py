@@ -59,3 +59,7 @@ class UplinkError(EdgeError):
 
 class ConsoleError(EdgeError):
     """A console's command cannot be carried out, a login is refused, or the audit log does not hold."""
+
+
+class UpdateError(EdgeError):
+    """A release, its metadata or its slot cannot be used; what runs goes on."""
