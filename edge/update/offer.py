@@ -36,6 +36,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     content: Content = "all"
     share: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0  # of all boxes, chosen by hash
     at_least: Annotated[str, Meta(max_length=64)] = "0"  # the version that has to run before this one
+    system: Annotated[int, Meta(ge=1, le=10_000)] = 1  # of units, slot program and RAUC's configuration: the least
     may_replace: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
     """Newer versions whose place this one may take: the signed permission to go back. Nothing else goes back."""
     consent: bool = False  # a person has to agree, whatever the site's rules are

@@ -38,6 +38,7 @@ class Box(Struct, frozen=True, kw_only=True):
     device: str
     hardware: str  # RAUC's `compatible`
     version: str  # that runs
+    system: int = 1  # what tools/install.sh laid down beside the releases
     refused: frozenset[Digest] = frozenset()  # bundles that were tried here and did not hold
     agreed: frozenset[Digest] = (
         frozenset()
@@ -99,6 +100,9 @@ def _not_for_this_box(offer: Offer, box: Box, rules: Rules) -> Iterator[Against]
     if running < Version(offer.at_least):
         words = f"version {offer.at_least} has to run first; this box has {box.version}"
         yield Against(code="too_far", words=words, waits=False)
+    if box.system < offer.system:
+        words = f"it needs system part {offer.system}, and this box has {box.system}: tools/install.sh of that version"
+        yield Against(code="system", words=words, waits=False)
     if offer.bundle.sha256 in box.refused:
         words = "it was tried here and did not hold; the next version is awaited"
         yield Against(code="refused", words=words, waits=False)
