@@ -58,7 +58,11 @@ class UplinkError(EdgeError):
 
 
 class ConsoleError(EdgeError):
-    """A console's command cannot be carried out, a login is refused, or the audit log does not hold."""
+    """A console's command cannot be carried out, or a login is refused."""
+
+
+class AuditError(EdgeError):
+    """An audit log cannot be written, or does not hold."""
 
 
 class UpdateError(EdgeError):

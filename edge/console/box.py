@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from edge import __version__
-from edge.console.clock import Clock
+from edge.clock import Clock
 from edge.console.orders import Orders
 
 STALE_S, SAFE_STALE_S = 5.0, 10.0  # a status is written once a second
