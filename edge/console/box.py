@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from edge import __version__
+from edge import release
 from edge.clock import Clock
 from edge.console.orders import Orders
 
@@ -221,7 +221,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     def snapshot(self) -> bytes:
         """Both status files as they are, for machines."""
         console = {
-            "version": __version__,
+            "version": release.version(),
             "device": self.device,
             "boot": self.clock.boot,
             "now_ns": self.clock.now_ns(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 
-from edge import __version__
+from edge import release
 from edge.console import smp
 from edge.console.box import Box
 from edge.console.cbor import Value
@@ -58,8 +58,8 @@ class Machine:
         words = {
             "s": "EndoEdge",
             "n": self._box.device,
-            "r": __version__,
-            "v": __version__,
+            "r": release.version(),
+            "v": release.version(),
             "b": self._box.clock.boot,
             "m": system.machine,
             "p": system.machine,

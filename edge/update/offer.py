@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 from packaging.version import InvalidVersion, Version
 
 from edge.errors import UpdateError
+from edge.release import Content
 from edge.types import Struct
 
 OFFER_MOST = 16 << 10  # bytes
@@ -16,8 +17,6 @@ _END = r"(?!\n)"  # Python's `$` lets a line end pass
 Name = Annotated[str, Meta(pattern=rf"^[a-z0-9][a-z0-9._-]{{0,63}}${_END}")]
 Digest = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}${_END}")]
 Words = Annotated[str, Meta(max_length=2000)]
-Content = Literal["all", "model", "pipeline"]
-"""What differs from the release before, said to whoever consents. The release is always the whole of it."""
 
 
 class Bundle(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from edge import __version__
+from edge import release
 from edge.console.box import STALE_S, Box, CoreView, ReportsView, TroubleView, UplinkView
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, Take, child
@@ -20,7 +20,7 @@ _IP_WITHIN_S = 5.0
 def status(desk: Desk, words: list[str]) -> Job:
     del words
     box, core, uplink = desk.box, desk.box.core(), desk.box.uplink()
-    yield from pairs(("device", box.device), ("software", f"endoedge {__version__}"))
+    yield from pairs(("device", box.device), ("software", f"endoedge {release.version()}"))
     if safe := box.safe_reason():
         yield from pairs(("core", f"SAFE STATE, not started for now: {safe}"))
     elif isinstance(core, str):
@@ -129,9 +129,9 @@ def procedure(desk: Desk, words: list[str]) -> Job:
 
 def update(desk: Desk, words: list[str]) -> Job:
     del words
-    yield from pairs(("software", f"endoedge {__version__}"))
+    yield from pairs(("software", f"endoedge {release.version()}"))
     core = desk.box.core()
-    if not isinstance(core, str) and core.version != __version__:
+    if not isinstance(core, str) and core.version != release.version():
         yield from pairs(("core runs", core.version))
     yield "updates over the network are not in this version"
 
