@@ -66,4 +66,9 @@ class AuditError(EdgeError):
 
 
 class UpdateError(EdgeError):
-    """A release, its metadata or its slot cannot be used; what runs goes on."""
+    """A release, its metadata or its slot cannot be used; what runs goes on. `code`: what kind of thing is wrong, where
+    something follows from it."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
