@@ -17,7 +17,7 @@ from gi.repository import Gio, GLib  # noqa: E402
 
 from edge.errors import UpdateError  # noqa: E402
 
-BUS = "unix:path=/run/endoedge-update/bus"
+BUS = "unix:path=/run/endoedge-update-bus/bus"
 _NAME, _PATH, _INSTALLER = "de.pengutronix.rauc", "/", "de.pengutronix.rauc.Installer"
 _ANSWER_MS = 10_000
 _LOOK_S = 0.1

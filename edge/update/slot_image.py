@@ -54,7 +54,7 @@ def mount(image: Path, known: dict[str, str], place: Path) -> None:
         return
     unmount(place)
     verify(image, int(known["size"]), known["sha256"])
-    place.mkdir(exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     options = "ro,nodev,nosuid" if image.is_block_device() else "ro,nodev,nosuid,loop"
     command = ["mount", "-t", "squashfs", "-o", options, str(image), str(place)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
