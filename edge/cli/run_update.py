@@ -137,5 +137,5 @@ def _system(path: Path) -> int:
         return 1
 
 
-def _ca(settings: UpdateConfig, base: Path) -> str:
-    return str(base / settings.ca) if settings.ca else ""
+def _ca(settings: UpdateConfig, base: Path) -> Path | None:
+    return base / settings.ca if settings.ca else None

@@ -18,6 +18,7 @@ from gi.repository import Gio, GLib  # noqa: E402
 from edge.errors import UpdateError  # noqa: E402
 
 _NAME, _PATH, _INSTALLER = "de.pengutronix.rauc", "/", "de.pengutronix.rauc.Installer"
+_NOBODY = "org.freedesktop.DBus.Error.ServiceUnknown"
 _ANSWER_MS = 10_000
 _LOOK_S = 0.1
 _NEVER = ("signature", "Signature", "ompatible")  # in RAUC's words: another try would end the same way
@@ -89,5 +90,8 @@ class Rauc:
                 _NAME, _PATH, interface, method, arguments, None, Gio.DBusCallFlags.NONE, _ANSWER_MS, None
             )
         except GLib.Error as exc:
-            raise UpdateError(f"RAUC: {method}: {Gio.DBusError.get_remote_error(exc) or ''} {exc.message}") from exc
+            if Gio.DBusError.get_remote_error(exc) == _NOBODY:
+                raise UpdateError("RAUC does not run: systemctl status endoedge-rauc") from exc
+            Gio.DBusError.strip_remote_error(exc)
+            raise UpdateError(f"RAUC: {method}: {exc.message}") from exc
         return answer.unpack()
