@@ -165,7 +165,7 @@ class Updater:
             self._become(settled, f"{version}: {words}")
             self._client.tidy()
         else:
-            self._become(settled, f"{settled.state}: as the slots say")
+            self._become(settled, f"as the slots say ({slots.booted} runs)")
 
     def _step(self) -> None:
         now_s = time.monotonic()
@@ -264,7 +264,8 @@ class Updater:
                 self._go_back(why, certain)
             case Wait() as wait:
                 self._waits = wait
-                if wait.healthy_s >= TEST_AFTER_S and seen.tested is None and time.monotonic() >= self._test_at_s:
+                ripe_s = min(TEST_AFTER_S, self._config.gate.healthy_s)
+                if wait.healthy_s >= ripe_s and seen.tested is None and time.monotonic() >= self._test_at_s:
                     self._test_at_s = time.monotonic() + TEST_AGAIN_S
                     self._world.test()
 
@@ -456,8 +457,7 @@ class Updater:
             self._note("updater", memory.state, words)
 
     def _note(self, who: str, what: str, words: str) -> None:
-        """A log that cannot be written holds up nothing."""
-        log.info("%s: %s: %s", who, what, words)
+        """A log that cannot be written holds up nothing. What is noted is in the journal, too."""
         try:
             self._audit.note(who, what, words)
         except AuditError as exc:
