@@ -28,12 +28,13 @@ from edge.status import CoreStatus  # noqa: E402
 from edge.types import Manifest  # noqa: E402
 from edge.update.config import UpdateConfig  # noqa: E402
 from edge.uplink.config import UplinkConfig  # noqa: E402
-from edge.uplink.wire import Ack, State, Telemetry  # noqa: E402
+from edge.uplink.wire import Ack, State, Telemetry, Update  # noqa: E402
 
 PAYLOADS: dict[str, type[Any]] = {
     "message": Message,
     "state": State,
     "telemetry": Telemetry,
+    "update": Update,
     "ack": Ack,
     "procedure": Record,
     "status": CoreStatus,
