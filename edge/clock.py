@@ -14,7 +14,7 @@ import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from edge.types import Struct
 
@@ -163,3 +163,27 @@ def ask_kernel() -> Kernel | None:
     timex = _Timex()
     state: int = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
     return None if state < 0 else Kernel(state != _TIME_ERROR, timex.maxerror / 1e6)
+
+
+class Clock(Protocol):
+    @property
+    def boot(self) -> str:
+        """The kernel's boot id: monotonic times of one boot can be compared."""
+
+    def now_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+
+    def wall(self) -> Wall: ...
+
+
+class SystemClock:
+    """This machine's."""
+
+    def __init__(self) -> None:
+        self.boot = boot_id()
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def wall(self) -> Wall:
+        return read()

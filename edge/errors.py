@@ -58,8 +58,17 @@ class UplinkError(EdgeError):
 
 
 class ConsoleError(EdgeError):
-    """A console's command cannot be carried out, a login is refused, or the audit log does not hold."""
+    """A console's command cannot be carried out, or a login is refused."""
+
+
+class AuditError(EdgeError):
+    """An audit log cannot be written, or does not hold."""
 
 
 class UpdateError(EdgeError):
-    """A release, its metadata or its slot cannot be used; what runs goes on."""
+    """A release, its metadata or its slot cannot be used; what runs goes on. `code`: what kind of trouble it is, for
+    programs (`edge/update/client.py` has the list); "" when the words are all there is."""
+
+    def __init__(self, words: str, code: str = "") -> None:
+        super().__init__(words)
+        self.code = code

@@ -106,6 +106,7 @@ class CoreStatus(Struct, frozen=True, kw_only=True):
     pipeline_sha256: str = ""  # of its file
     disk: DiskStatus | None = None
     troubles: tuple[Trouble, ...] = ()  # the last that went wrong, oldest first, over restarts of the core
+    procedure: str = ""  # the one that goes on
     finished: bool = False  # the source ended and everything was committed
 
 

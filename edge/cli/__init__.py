@@ -1,4 +1,5 @@
-"""The command line: `endoedge run | check | bench | replay | demo | display | model | console | enrol`.
+"""The command line: `endoedge run | check | bench | replay | demo | display | model | console | enrol |
+update`.
 
 Every command prints for people (rich) or, with `--json`, one JSON object on the last line for machines. Exit codes:
 0 fine, 1 something failed, 2 the command line or a configuration is wrong.
@@ -12,7 +13,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from edge import __version__, systemd
+from edge import __version__, release, systemd
 from edge.errors import EdgeError
 
 COMMANDS = (
@@ -25,6 +26,7 @@ COMMANDS = (
     "model",
     "console",
     "enrol",
+    "update",
 )  # each: a file with HELP, arguments() and main()
 SERVICES = ("run", "console")  # what they log is for the journal
 
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="endoedge",
         description="Watches an endoscopy tower's picture and raises alerts over MQTT. Not a medical device.",
     )
-    parser.add_argument("--version", action="version", version=f"endoedge {__version__}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in _asked_for(argv):
         module = importlib.import_module(f"edge.cli.{name}")
@@ -54,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _version() -> str:
+    of = release.version()
+    return f"endoedge {__version__}" if of == __version__ else f"endoedge {__version__}, release {of}"
 
 
 def _asked_for(argv: Sequence[str] | None) -> Sequence[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from ulid import ULID
 
-from edge import __version__, board, config, model
+from edge import board, config, model, release
 from edge.board.watch import Watch
 from edge.capture.thinned import Thinned
 from edge.cli.governor import Governor
@@ -139,7 +139,7 @@ def open_rules(
 def made_by(site: Site, loaded: Model) -> Made:
     """What a procedure's record says of this software, its model and its pipeline."""
     return Made(
-        software=__version__,
+        software=release.version(),
         model=loaded.manifest.name,
         model_version=loaded.manifest.version,
         model_sha256=loaded.sha256,

@@ -13,19 +13,19 @@ from typing import Any
 
 import msgspec
 
-from edge import config
+from edge import audit, config
+from edge.audit import Audit
+from edge.clock import Clock, SystemClock
 from edge.config import ConsoleConfig, OutboxConfig, SiteConfig
-from edge.console import audit, tokens
-from edge.console.audit import Audit
+from edge.console import tokens
 from edge.console.box import Box
-from edge.console.clock import Clock, SystemClock
 from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
 from edge.console.daemon import Daemon
 from edge.console.gate import Gate
 from edge.console.port import Port
 from edge.console.shell import Shell
-from edge.errors import ConfigError, ConsoleError
+from edge.errors import AuditError, ConfigError, ConsoleError
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _tell_of_the_audit_log(state: Path) -> None:
     if audit.files(state):
         try:
             log.info("audit log: %s", audit.verify(state))
-        except ConsoleError as exc:
+        except AuditError as exc:
             log.error("audit log does not hold: %s", exc)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge import __version__, clock, core, status
+from edge import clock, core, release, status
 from edge.capture.thinned import Thinned
 from edge.cli import assemble, safe
 from edge.cli.governor import Governor
@@ -24,7 +24,7 @@ from edge.decide.engine import Engine
 from edge.decide.ladder import Ladder
 from edge.errors import CaptureError, OutboxError
 from edge.ledger import Ledger
-from edge.messages import Event, LandmarkReached, ProcedureStarted
+from edge.messages import Event, LandmarkReached, ProcedureEnded, ProcedureStarted
 from edge.record.spool import SpoolStatus
 from edge.status import CoreStatus, Every, ModelStatus, StageStatus
 from edge.systemd import Notifier
@@ -125,6 +125,7 @@ class Reporter:
         )
         self._pipeline_sha256 = assemble.pipeline_sha256(site)
         self._landmarks: list[str] = []
+        self._procedure = ""
         self._started = time.monotonic()
         self._every = Every()
         self._fps_frames, self._fps_since, self._fps = 0, self._started, 0.0
@@ -132,7 +133,9 @@ class Reporter:
     def __call__(self, moment: Gap | Findings, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, ProcedureStarted):
-                self._landmarks = []
+                self._landmarks, self._procedure = [], event.procedure
+            elif isinstance(event, ProcedureEnded):
+                self._procedure = ""
             elif isinstance(event, LandmarkReached):
                 self._landmarks.append(event.kind)
         if self._governor is not None:
@@ -167,7 +170,7 @@ class Reporter:
             self._fps_frames, self._fps_since = source.frames, now
         return CoreStatus(
             device=self._site.config.device,
-            version=__version__,
+            version=release.version(),
             pid=os.getpid(),
             pipeline=self._site.pipeline.name,
             model=self._model,
@@ -195,6 +198,7 @@ class Reporter:
             pipeline_sha256=self._pipeline_sha256,
             disk=status.disk(self._site.outbox_path.parent),
             troubles=self._mishaps.troubles if self._mishaps else (),
+            procedure=self._procedure,
             finished=finished,
         )
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from edge import __version__
+from edge import release
 from edge.config import read_toml
 from edge.console import redact
 from edge.console.box import Box
@@ -70,7 +70,7 @@ def _versions(box: Box) -> dict[str, Any]:
     system = platform.uname()
     return {
         "device": box.device,
-        "endoedge": __version__,
+        "endoedge": release.version(),
         "python": platform.python_version(),
         "kernel": f"{system.release} {system.machine}",
         "system": box.text("etc/os-release"),

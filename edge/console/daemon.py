@@ -6,7 +6,7 @@ import logging
 import select
 import threading
 
-from edge.console.clock import Clock
+from edge.clock import Clock
 from edge.console.port import Port
 from edge.console.shell import TICK_S, Shell
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from edge.clock import Clock
 from edge.console import tokens
-from edge.console.clock import Clock
 from edge.console.tokens import Claims, Keys, Right
 from edge.durable import write_atomically
 from edge.errors import ConsoleError

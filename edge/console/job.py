@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-from edge.console.clock import Clock
+from edge.clock import Clock
 from edge.errors import ConsoleError
 
 

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.console.clock import Clock
+from edge.clock import Clock
 from edge.console.job import Step, Wait
 from edge.errors import ConsoleError
 

@@ -12,7 +12,7 @@ import os
 import termios
 from typing import TYPE_CHECKING
 
-from edge.console.clock import Clock
+from edge.clock import Clock
 
 if TYPE_CHECKING:
     from serial import Serial

@@ -16,8 +16,9 @@ from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT, Editor, Frame, Interrupt, Line, Typed
 from edge.console.job import Job, Step, Take, Wait
 from edge.console.machine import Machine
-from edge.console.text import folded, plain
-from edge.errors import ConsoleError, EdgeError
+from edge.console.text import folded
+from edge.errors import AuditError, ConsoleError, EdgeError
+from edge.plain import plain
 
 log = logging.getLogger(__name__)
 
@@ -160,10 +161,10 @@ class Shell:
         secret = words and command.name in _SECRET_WORDS
         self._command = " ".join([command.name, "(not recorded)"] if secret else [command.name, *words])
         try:
-            if command.access:
-                self._desk.gate.require(command.access)
+            if needed := command.needs(words):
+                self._desk.gate.require(needed)
                 self._desk.audit.note(self._desk.gate.who, self._command, "begun")
-        except ConsoleError as exc:
+        except (AuditError, ConsoleError) as exc:
             self._record(self._desk.gate.who, self._command, f"refused: {exc}")
             self._say(f"refused: {exc}")
             self.out += PROMPT
@@ -228,6 +229,6 @@ class Shell:
             return
         try:
             self._desk.audit.note(who, command, outcome)
-        except ConsoleError as exc:
+        except AuditError as exc:
             self._desk.gate.end()
             self._say(f"logged out: {exc}")

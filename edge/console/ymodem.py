@@ -11,7 +11,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Generator
 
-from edge.console.clock import Clock
+from edge.clock import Clock
 from edge.console.job import Step, Take
 from edge.errors import ConsoleError
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 from packaging.version import InvalidVersion, Version
 
 from edge.errors import UpdateError
+from edge.release import Content
 from edge.types import Struct
 
 OFFER_MOST = 16 << 10  # bytes
@@ -16,18 +17,17 @@ _END = r"(?!\n)"  # Python's `$` lets a line end pass
 Name = Annotated[str, Meta(pattern=rf"^[a-z0-9][a-z0-9._-]{{0,63}}${_END}")]
 Digest = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}${_END}")]
 Words = Annotated[str, Meta(max_length=2000)]
-Content = Literal["all", "model", "pipeline"]
-"""What differs from the release before, said to whoever consents. The release is always the whole of it."""
 
 
-class Bundle(Struct, frozen=True, kw_only=True):
+class Bundle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     url: Annotated[str, Meta(min_length=1, max_length=1000)]  # absolute, or relative to the offer's own
     size: Annotated[int, Meta(ge=1, le=16 << 30)]  # bytes
     sha256: Digest
 
 
-class Offer(Struct, frozen=True, kw_only=True):
-    """`targets/CHANNEL.json`."""
+class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """`targets/CHANNEL.json`. An older box passes over keys that it does not know: what no box may pass over needs
+    another channel, or `system`."""
 
     version: Annotated[str, Meta(max_length=64)]
     channel: Name

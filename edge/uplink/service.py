@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edge import __version__, clock
+from edge import clock, release
 from edge.errors import OutboxBrokenError, OutboxError, UplinkError
 from edge.history import History
 from edge.outbox import CHANNELS, OutboxReader
@@ -225,7 +225,7 @@ class _Uplink:
             device=self._device,
             online=online,
             reason=reason,
-            software=__version__,
+            software=release.version(),
             boot=clock.boot_id(),
             connected_at=str(wall),
             clock_trusted=wall.trusted,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.console.clock import SystemClock
+from edge.clock import SystemClock
 from edge.console.commands import COMMANDS
 from edge.console.daemon import Daemon
 from edge.console.port import Port

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge import status
-from edge.console import audit, smp
+from edge import audit, status
+from edge.console import smp
 from edge.console.commands import COMMANDS
 from edge.console.shell import OUT_MOST
 from tests.support.console import Person, Wire, console, make_keys, script

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from edge.console.clock import SystemClock
+from edge.clock import SystemClock
 from edge.console.job import Wait
 from edge.console.orders import Orders, order, taken
 from edge.errors import ConsoleError

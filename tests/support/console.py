@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.clock import Wall
+from edge.audit import Audit
+from edge.clock import Clock, Wall
 from edge.console import tokens
-from edge.console.audit import Audit
 from edge.console.box import Box
-from edge.console.clock import Clock
 from edge.console.commands import COMMANDS
 from edge.console.commands.desk import Desk
 from edge.console.editor import PROMPT

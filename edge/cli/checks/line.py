@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from edge.cli.checks.trying import NotTriedError
+from edge.clock import SystemClock
 from edge.config import ConsoleConfig
-from edge.console.clock import SystemClock
 from edge.console.port import Port
 from edge.errors import EdgeError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edge.console.audit import Audit
+from edge.audit import Audit
 from edge.console.box import Box
 from edge.console.gate import Gate
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from edge.audit import files
 from edge.console import bundle
-from edge.console.audit import files
 from edge.console.bundle import Bundle
 from edge.console.commands.desk import Desk
 from edge.console.commands.logs import journal_records, record_line

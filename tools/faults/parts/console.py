@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import msgspec
 
-from edge.console import audit, tokens
-from edge.console.audit import Audit
-from edge.console.clock import SystemClock
+from edge import audit
+from edge.audit import Audit
+from edge.clock import SystemClock
+from edge.console import tokens
 from edge.console.gate import LOCK_S, Gate, Tries
 from edge.errors import ConsoleError
 from tools.faults.promises import Promises, promise

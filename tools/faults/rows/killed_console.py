@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.console import audit
+from edge import audit
 from edge.console.editor import PROMPT
 from edge.errors import ConsoleError
 from tests.support.console import Wire, make_keys, signed, write_site

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from edge.console.clock import Clock
-from edge.console.text import plain
+from edge.clock import Clock
 from edge.durable import sync_folder
-from edge.errors import ConsoleError
+from edge.errors import AuditError
+from edge.plain import plain
 from edge.types import Struct
 
 log = logging.getLogger(__name__)
@@ -76,13 +76,13 @@ class Audit:
         return self._head
 
     def note(self, who: str, command: str, outcome: str) -> None:
-        """Durable on return. Raises ConsoleError: the disk is full, read-only, gone; nothing was written then."""
+        """Durable on return. Raises AuditError: the disk is full, read-only, gone; nothing was written then."""
         try:
             self._open()
             self._append(who, command, outcome)
         except OSError as exc:
             self.close()
-            raise ConsoleError(f"audit log {self.folder}: {exc.strerror}") from exc
+            raise AuditError(f"audit log {self.folder}: {exc.strerror}") from exc
 
     def note_open(self, command: str, outcome: str) -> None:
         """As `note`, of what needs no login; only counted where the disk fails or the minute has had its share."""
@@ -94,7 +94,7 @@ class Audit:
             return self.count()
         try:
             return self.note("-", command, outcome)
-        except ConsoleError:
+        except AuditError:
             return self.count()
 
     def count(self) -> None:
@@ -188,7 +188,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def verify(path: Path) -> str:
-    """Of a file, or of a folder's whole chain: what holds, in one line. Raises ConsoleError naming the first line that
+    """Of a file, or of a folder's whole chain: what holds, in one line. Raises AuditError naming the first line that
     does not follow from the one before it."""
     chain = files(path) if path.is_dir() else [path]
     head: Head | None = None
@@ -200,13 +200,13 @@ def verify(path: Path) -> str:
             begin = Head(0, FIRST) if entry.seq == 1 else Head(entry.seq - 1, entry.prev)  # older files were removed
             head = begin
         if entry.seq != head.seq + 1:
-            raise ConsoleError(f"{where}: has sequence number {entry.seq}, expected {head.seq + 1}")
+            raise AuditError(f"{where}: has sequence number {entry.seq}, expected {head.seq + 1}")
         if entry.prev != head.digest:
-            raise ConsoleError(f"{where}: does not follow from the line before it: one of the two was changed")
+            raise AuditError(f"{where}: does not follow from the line before it: one of the two was changed")
         head = Head(entry.seq, _digest(line))
         count += 1
     if head is None:
-        raise ConsoleError(f"{path}: holds no audit log")
+        raise AuditError(f"{path}: holds no audit log")
     return f"{count} lines hold, {head.seq - count + 1} to {head.seq}, head {head.digest}"
 
 
@@ -216,7 +216,7 @@ def _lines(chain: list[Path]) -> Iterator[tuple[Path, int, bytes]]:
             with file.open("rb") as opened:
                 yield from ((file, number, line) for number, line in enumerate(_bounded(opened.read()), 1))
         except OSError as exc:
-            raise ConsoleError(f"{file}: cannot be read: {exc.strerror}") from exc
+            raise AuditError(f"{file}: cannot be read: {exc.strerror}") from exc
 
 
 def _bounded(content: bytes) -> list[bytes]:
@@ -227,14 +227,14 @@ def _entry(line: bytes, where: str) -> Entry:
     try:
         return msgspec.json.decode(line[:_LINE_BYTES], type=Entry)
     except msgspec.DecodeError as exc:
-        raise ConsoleError(f"{where}: is no line of an audit log: {exc}") from exc
+        raise AuditError(f"{where}: is no line of an audit log: {exc}") from exc
 
 
 def _seq(line: bytes, path: Path) -> int:
     """Of a line that may have been tampered with: the log goes on after it, and `verify` will name it."""
     try:
         return _entry(line, str(path)).seq
-    except ConsoleError:
+    except AuditError:
         return int(path.stem.removeprefix("audit-"))
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.console import audit
-from edge.console.audit import Audit, files, verify
-from edge.errors import ConsoleError
+from edge import audit
+from edge.audit import Audit, files, verify
+from edge.errors import AuditError
 from tests.support.command import endoedge
 from tests.support.console import HandClock
 
@@ -64,14 +64,14 @@ def test_the_first_broken_line_is_named(tmp_path: Path, spoil: object, names: st
     log.close()
     (path,) = files(tmp_path)
     path.write_bytes(b"\n".join(spoil(path.read_bytes().splitlines())) + b"\n")  # type: ignore[operator]
-    with pytest.raises(ConsoleError, match=names):
+    with pytest.raises(AuditError, match=names):
         verify(tmp_path)
 
 
 def test_a_missing_file_is_a_broken_chain(log: Audit, tmp_path: Path) -> None:
     write(log, 20)
     files(tmp_path)[1].unlink()
-    with pytest.raises(ConsoleError, match="line 1: has sequence number"):
+    with pytest.raises(AuditError, match="line 1: has sequence number"):
         verify(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_a_tampered_newest_line_does_not_hide(tmp_path: Path) -> None:
     log = Audit(tmp_path, HandClock())
     write(log, 3)
     log.close()
-    with pytest.raises(ConsoleError, match="line 3: does not follow"):
+    with pytest.raises(AuditError, match="line 3: does not follow"):
         verify(tmp_path)
 
 
@@ -119,14 +119,14 @@ def test_a_full_disk_writes_nothing_and_is_used_again_when_there_is_room(tmp_pat
     before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     program = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from edge.console.audit import Audit; from edge.errors import ConsoleError\n"
+        "from edge.audit import Audit; from edge.errors import AuditError\n"
         "from tests.support.console import HandClock\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 100}, {limits[1]}))\n"
         f"log = Audit(Path({str(tmp_path)!r}), HandClock())\n"
         "for _ in range(2):\n"
         "    try: log.note('A', 'log', 'done')\n"
-        "    except ConsoleError as exc: print(exc)\n"
+        "    except AuditError as exc: print(exc)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, {limits})\n"
         "log.note('A', 'log', 'done')\n"
     )
@@ -151,7 +151,7 @@ def test_open_commands_cannot_wash_the_others_away(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(ConsoleError, match="Permission denied"):
+    with pytest.raises(AuditError, match="Permission denied"):
         Audit(tmp_path / "state", HandClock()).note("A", "log", "done")
 
 
@@ -190,7 +190,7 @@ def test_a_line_that_failed_and_could_not_be_cut_off_is_cut_off_later(
         failing.setattr(os, "write", lambda file, line: real(file, line[:40]))
         failing.setattr(os, "ftruncate", fails)
         for _ in range(2):
-            with pytest.raises(ConsoleError):
+            with pytest.raises(AuditError):
                 log.note("A. Engineer", "log 2", "done")
     write(log, 1, start=3)
     assert verify(tmp_path).startswith("3 lines hold, 1 to 3, head ")
