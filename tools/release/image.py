@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from edge.errors import UpdateError
-from edge.types import Struct
-from edge.update.offer import Content, Digest, Name, Words
+from edge.release import FILE, Release
 
-RELEASE = "release.json"
-
-
-class Release(Struct, frozen=True, kw_only=True):
-    """`/release.json`: what an image is."""
-
-    version: Annotated[str, Meta(min_length=1, max_length=64)]
-    package: str  # endoedge's own version
-    content: Content
-    hardware: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=16)]
-    system: Annotated[int, Meta(ge=1)]
-    commit: str
-    python: str  # "3.11": of the distribution that the environment was made on
-    models: dict[str, Digest]
-    pipelines: dict[str, Digest]
-    changes: Words = ""
-    clinical: Words = ""
+# The kernel reads zstd; xz is smaller and several times slower to read. Blocks of 128 KiB are mksquashfs's own choice.
+COMPRESSION = ("-comp", "zstd", "-Xcompression-level", "19", "-b", "128K")
 
 
 def release(image: Path) -> Release:
     """What a release image says of itself. Raises UpdateError: no image, or it does not say."""
-    content = cat(image, RELEASE)
+    content = cat(image, FILE)
     try:
         return msgspec.json.decode(content, type=Release)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise UpdateError(f"{image}: {RELEASE}: {exc}") from exc
+        raise UpdateError(f"{image}: {FILE}: {exc}") from exc
+
+
+def squash(folder: Path, to: Path, epoch: int, options: Sequence[str] = COMPRESSION) -> None:
+    """The same folder gives the same bytes."""
+    scratch = to.with_name(f".{to.name}")
+    scratch.unlink(missing_ok=True)
+    command = ["mksquashfs", str(folder), str(scratch), "-noappend", "-no-progress", "-no-xattrs", "-all-root"]
+    command += ["-all-time", str(epoch), "-mkfs-time", str(epoch), *options]
+    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}  # it wants either
+    try:
+        run(command, str(to), env=environment)
+        scratch.replace(to)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        found = hashlib.sha256()
+        while block := opened.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import UpdateError, UsageError
+from edge.release import Release
 from edge.update.offer import Bundle, Offer
 from tools.release import image, keyring, options, repository
 
@@ -76,7 +77,7 @@ def offered(asked: argparse.Namespace) -> Offer:
         raise UpdateError(f"{asked.bundle}: cannot be offered: {exc}") from exc
 
 
-def _hardware(bundle: Path, release: image.Release) -> str:
+def _hardware(bundle: Path, release: Release) -> str:
     """What its manifest says, as RAUC will hold it against the box."""
     for line in image.cat(bundle, "manifest.raucm").decode(errors="replace").splitlines():
         if line.startswith("compatible="):
