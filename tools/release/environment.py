@@ -35,15 +35,16 @@ def make(source: Path, at: Path, extras: Sequence[str], wheels: Path | None) -> 
     pinned = _pinned(constraints)
     if "setuptools" not in pinned:
         raise UpdateError("constraints.txt: setuptools is not pinned, and it makes our own wheel")
-    environment = _clean() | {"PIP_CONSTRAINT": str(constraints), "PIP_BUILD_CONSTRAINT": str(constraints)}
-    _run([PYTHON, "-m", "venv", str(at)], environment)
+    uri = constraints.as_uri()  # pip splits paths at blanks
+    environment = _clean() | {"PIP_CONSTRAINT": uri, "PIP_BUILD_CONSTRAINT": uri}
+    _run("venv", [PYTHON, "-m", "venv", str(at)], environment)
     pip = [str(at / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "uninstall", "--yes", "setuptools"], environment)
+    _run("pip uninstall", [*pip, "uninstall", "--yes", "setuptools"], environment)
     command = [*pip, "install", "--no-compile", "--no-warn-script-location", "--only-binary", ":all:"]
     if wheels is not None:
         command += ["--no-index", "--find-links", str(wheels.resolve())]
-    _run([*command, f"{source}[{','.join(extras)}]" if extras else str(source)], environment)
-    _run([*pip, "uninstall", "--yes", "pip"], environment)
+    _run("pip install", [*command, f"{source}[{','.join(extras)}]" if extras else str(source)], environment)
+    _run("pip uninstall", [*pip, "uninstall", "--yes", "pip"], environment)
     found = _installed(at)
     pinned["endoedge"] = found.get("endoedge", "")
     loose = [f"{name}=={number}" for name, number in found.items() if pinned.get(name) != number]
@@ -147,9 +148,10 @@ def _clean() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | pip
 
 
-def _run(command: Iterable[str], environment: Mapping[str, str]) -> None:
+def _run(what: str, command: Iterable[str], environment: Mapping[str, str]) -> None:
     words = list(command)
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if "rror" in line] or ["it failed"]
-        raise UpdateError(f"{' '.join(words[1:4])}: {lines[0].strip()}")
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        found = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["it failed"]
+        raise UpdateError(f"{what}: {found[0]}")
