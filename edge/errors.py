@@ -66,4 +66,9 @@ class AuditError(EdgeError):
 
 
 class UpdateError(EdgeError):
-    """A release, its metadata or its slot cannot be used; what runs goes on."""
+    """A release, its metadata or its slot cannot be used; what runs goes on. `code`: what kind of trouble it is, for
+    programs (`edge/update/client.py` has the list); "" when the words are all there is."""
+
+    def __init__(self, words: str, code: str = "") -> None:
+        super().__init__(words)
+        self.code = code

@@ -58,13 +58,14 @@ _LOOK_S = 1.0
 
 class Boot(NamedTuple):
     """`primary`: runs, or ran last, and held. `trial`: to be started instead, `left` times more. `why`: what became of
-    the last trial, or of an image; empty when it held."""
+    the last trial, or of an image; empty when it held. `trials`: begun so far."""
 
     primary: str = FACTORY
     good: frozenset[str] = frozenset()
     trial: str = ""
     left: int = 0
     why: str = ""
+    trials: int = 0
 
 
 Step = Callable[[Boot], "tuple[Boot, str]"]
@@ -90,7 +91,7 @@ def try_out(boot: Boot, slot: str) -> Boot:
     """The primary itself: no trial, and none goes on."""
     if slot == boot.primary:
         return boot._replace(trial="", left=0)
-    return boot._replace(trial=slot, left=STARTS, why="")
+    return boot._replace(trial=slot, left=STARTS, why="", trials=boot.trials + 1)
 
 
 def hold(boot: Boot) -> Boot:
@@ -98,7 +99,7 @@ def hold(boot: Boot) -> Boot:
         raise RefusedError("nothing is on trial")
     if boot.left == STARTS:
         raise RefusedError(f"{boot.trial} is to be tried and was not started yet")
-    return Boot(primary=boot.trial, good=boot.good | {boot.trial})
+    return Boot(primary=boot.trial, good=boot.good | {boot.trial}, trials=boot.trials)
 
 
 def back(boot: Boot, why: str) -> Boot:
@@ -134,7 +135,7 @@ def read(file: Path) -> Boot:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
         say(f"{file}: {exc!r}: as after an installation: {FACTORY}")
         return Boot()
-    typed = type(boot.left) is int and isinstance(boot.why, str)
+    typed = type(boot.left) is type(boot.trials) is int and isinstance(boot.why, str)
     if not (known and typed and boot.trial != boot.primary and 0 <= boot.left <= STARTS):
         say(f"{file}: makes no sense: as after an installation: {FACTORY}")
         return Boot()

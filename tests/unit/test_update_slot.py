@@ -110,7 +110,7 @@ def test_what_was_never_started_does_not_hold() -> None:
         slot.hold(boot)
     with pytest.raises(RefusedError):
         slot.mark(boot, "A", "good")
-    assert slot.hold(slot.start(boot)[0]) == Boot("A", frozenset("A"))
+    assert slot.hold(slot.start(boot)[0]) == Boot("A", frozenset("A"), trials=1)
 
 
 def test_why_is_kept_until_the_next_trial() -> None:
@@ -139,7 +139,8 @@ def test_as_rauc_speaks_to_it(tmp_path: Path) -> None:
     assert call(file, "hold").returncode == 0
     assert call(file, "get-state", "B").stdout == "good\n"
     assert call(file, "get-primary").stdout == "B\n"
-    assert json.loads(file.read_text()) == {"primary": "B", "good": ["B"], "trial": "", "left": 0, "why": ""}
+    said = {"primary": "B", "good": ["B"], "trial": "", "left": 0, "why": "", "trials": 1}
+    assert json.loads(file.read_text()) == said
     assert (done := call(file, "back", "slow")).returncode == 1
     assert done.stderr == "slot: nothing is on trial\n"
     for wrong in ([], ["start", "B"], ["set-primary", "C"], ["set-state", "A", "fine"], ["back"]):

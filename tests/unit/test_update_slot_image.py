@@ -131,7 +131,7 @@ def test_a_trial_and_what_is_said_of_it(box: Machine) -> None:
     assert box.mounted() == set()
     assert box.up() == "A"
     assert not (box.run / "trial").exists()
-    assert box.state == Boot("A", frozenset("A"))
+    assert box.state == Boot("A", frozenset("A"), trials=1)
 
 
 def test_ready_has_it_mounted_before_the_stop(box: Machine) -> None:
