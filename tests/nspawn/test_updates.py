@@ -66,7 +66,7 @@ def test_from_the_factory_to_a_release_that_holds_and_stays(box: UpdateBox) -> N
     assert box.updater("slots")["A"][0] == "booted"
 
     hold(box)
-    assert box.state == slot.Boot("A", frozenset("A"))
+    assert box.state == slot.Boot("A", frozenset("A"), trials=1)
     assert box.journal(TRIAL)[-1] == "slot: A held"
     box.box.run("systemctl", "restart", SLOT)
     came(box, "0.2.0")

@@ -126,8 +126,8 @@ class UpdateBox:
 
     def install(self, version: str, name: str, program: str = "") -> None:
         """Written to that slot, and on trial from the next start on."""
-        assert self.updater("install", self.bundle(version, program)) == "done"
-        assert self.updater("mark", "active", f"app.{slot.SLOTS.index(name)}")[0] == f"app.{slot.SLOTS.index(name)}"
+        assert self.updater("install", self.bundle(version, program)) == name
+        assert self.updater("activate", name) == "done"
         assert self.state.trial == name
 
     def switch(self) -> float:
