@@ -83,7 +83,7 @@ class Publisher:
         shutil.rmtree(content, ignore_errors=True)
         made.unlink(missing_ok=True)
         content.mkdir()
-        (content / "app.img").symlink_to(image.resolve())
+        shutil.copyfile(image, content / "app.img")  # a link would be one in the bundle, too
         (content / "manifest.raucm").write_text(
             f"[update]\ncompatible={hardware}\nversion={version}\n[bundle]\nformat=plain\n[image.app]\nfilename=app.img\n"
         )
