@@ -50,7 +50,7 @@ LIVE_WITHIN_S, SWITCH_WITHIN_S, HOLD_WITHIN_S = 60.0, 120.0, 300.0
 def main(arguments: list[str] | None = None) -> int:
     """0 done, 1 fault, 2 usage."""
     options = _parser().parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     try:
         if why := desk.missing():
             raise UpdateError(f"tools/demo.sh --update: {why}")
