@@ -111,9 +111,6 @@ def _history(site: Site) -> int:
 
 def _wish(site: Site, options: argparse.Namespace) -> int:
     verb: Verb = options.verb
-    now = read_status(site)
-    if verb == "install" and not options.version and options.source is None:
-        return _what_is_offered(now)
     if options.version and verb not in ("install", "download"):
         raise UsageError(f"{verb} takes no version")
     source = ""
@@ -123,6 +120,9 @@ def _wish(site: Site, options: argparse.Namespace) -> int:
         if not (options.source / "metadata").is_dir():
             raise UpdateError(f"{options.source}: no repository: expected a folder `metadata` in it")
         source = str(options.source.resolve())
+    now = read_status(site)
+    if verb == "install" and not options.version and not source:
+        return _what_is_offered(now)
     id_ = updating.wish(_places(site).wishes, verb, _who(), options.version, source)
     answer = _follow(site, id_)
     print(answer.words, file=sys.stdout if answer.ok else sys.stderr)

@@ -165,7 +165,7 @@ class Updater:
             self._become(settled, f"{version}: {words}")
             self._client.tidy()
         else:
-            self._become(settled, f"as the slots say ({slots.booted} runs)")
+            self._become(settled, f"as the slots say ({slots.booted} runs)" if settled.state != before.state else "")
 
     def _step(self) -> None:
         now_s = time.monotonic()

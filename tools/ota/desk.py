@@ -261,11 +261,12 @@ class Desk:
             time.sleep(0.05)
 
 
-def site(address: str, more: str = "", gate: str = "healthy_s = 1.0") -> str:
+def site(address: str, more: str = "", gate: str = "healthy_s = 1.0", consent: bool = False) -> str:
     """A box that only updates itself: its core is not started."""
     return (
         'device = "desk"\npipeline = "colonoscopy"\n'
         '[capture]\nsource = "phantom"\n[uplink]\nhost = "127.0.0.1"\n'
-        f'[update]\nchannel = "{CHANNEL}"\nurl = "{address}"\nconsent = false\nspare_mib = 1\n{more}\n'
+        f'[update]\nchannel = "{CHANNEL}"\nurl = "{address}"\nspare_mib = 1\n'
+        f"consent = {str(consent).lower()}\n{more}\n"
         f"[update.gate]\n{gate}\n"
     )

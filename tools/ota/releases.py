@@ -21,6 +21,7 @@ from tools.release import repository, roots, signers
 ROOT = Path(__file__).parents[2]
 HARDWARE = "endoedge-desk"
 CHANNEL = "stable"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PROGRAMS = ("rauc", "dbus-daemon", "mksquashfs", "openssl")
 
 
@@ -31,7 +32,7 @@ def missing() -> str:
 
 def thin_folder(folder: Path, version: str) -> Path:
     """What a release's root looks like, but that program, packages, models and pipelines are this checkout's."""
-    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    python = f"python{PYTHON}"
     site, programs = folder / f"venv/lib/{python}/site-packages", folder / "venv/bin"
     for path in (site, programs, folder / "share"):
         path.mkdir(parents=True)
