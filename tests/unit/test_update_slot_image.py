@@ -241,6 +241,7 @@ def test_what_somebody_still_looks_at_is_not_shown_for_what_was_written_there(bo
     box.put("A", "0.2.0")
     box.boot(Boot("A", frozenset("A")))
     assert box.up() == "A"
+    assert box.version == "0.2.0"
     with somebody_looks(box.run / "A"):
         assert box.call("down").returncode == 0
         before = (box.store / "A.img").stat().st_ino
