@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
@@ -37,20 +38,27 @@ def make(source: Path, at: Path, extras: Sequence[str], wheels: Path | None) -> 
         raise UpdateError("constraints.txt: setuptools is not pinned, and it makes our own wheel")
     uri = constraints.as_uri()  # pip splits paths at blanks
     environment = _clean() | {"PIP_CONSTRAINT": uri, "PIP_BUILD_CONSTRAINT": uri}
-    _run("venv", [PYTHON, "-m", "venv", str(at)], environment)
-    pip = [str(at / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    _run("pip uninstall", [*pip, "uninstall", "--yes", "setuptools"], environment)
-    command = [*pip, "install", "--no-compile", "--no-warn-script-location", "--only-binary", ":all:"]
+    _run("venv", [PYTHON, "-m", "venv", "--without-pip", str(at)], environment)
+    command = [str(at / "bin" / "python"), str(_pip(at.parent)), "--quiet", "--disable-pip-version-check", "install"]
+    command += ["--no-compile", "--no-warn-script-location", "--only-binary", ":all:"]
     if wheels is not None:
         command += ["--no-index", "--find-links", str(wheels.resolve())]
     _run("pip install", [*command, f"{source}[{','.join(extras)}]" if extras else str(source)], environment)
-    _run("pip uninstall", [*pip, "uninstall", "--yes", "pip"], environment)
+    shutil.rmtree(_pip(at.parent).parent)
     found = _installed(at)
     pinned["endoedge"] = found.get("endoedge", "")
     loose = [f"{name}=={number}" for name, number in found.items() if pinned.get(name) != number]
     if loose:
         raise UpdateError(f"not pinned in constraints.txt, so not the same tomorrow: {', '.join(loose)}")
     return found
+
+
+def _pip(beside: Path) -> Path:
+    """Ours, alone in a folder, so that it takes nothing else of ours for installed there."""
+    alone = beside / "pip-alone" / "pip"
+    if not alone.exists():
+        shutil.copytree(str(importlib.metadata.distribution("pip").locate_file("pip")), alone)
+    return alone
 
 
 def settle(at: Path) -> None:
