@@ -59,6 +59,7 @@ class Desk:
         self._trial_s = trial_s
         self.parts = {UPDATE: ("run", "update"), **parts}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.switching: Callable[[], None] = lambda: None  # called right before the old one is stopped
         self.switched: list[tuple[str, float]] = []  # slot, and seconds from the order to the start of all
         for folder in (self.file.parent / "update", self.run_dir, self.store, self.running, self.state):
             folder.mkdir(parents=True, exist_ok=True)
@@ -202,6 +203,7 @@ class Desk:
         """Verified and mounted before anything is stopped."""
         began_s = time.monotonic()
         self.slot("ready")
+        self.switching()
         self.end(*self.parts)
         self.slot("down")
         if self.slot("up"):
