@@ -170,7 +170,7 @@ def test_a_server_that_knows_no_ranges(asker: Asker, server: StaticServer) -> No
     asker.part.write_bytes(CONTENT[: 2 * STEP + 1])
     server.faults["bundles/*"] = Fault(knows_ranges=False, cut_after=STEP, times=1)
     asker.fails(server.url, "unreachable")
-    assert asker.part.stat().st_size == 2 * STEP
+    assert asker.part.stat().st_size == 2 * STEP + 1
     server.faults["bundles/*"] = Fault(knows_ranges=False)
     assert asker.get(server.url).read_bytes() == CONTENT
 
@@ -378,3 +378,14 @@ def test_pieces_end_at_each_step() -> None:
     """That the length of a part says what was synced rests on it."""
     assert STEP % download.PIECE == 0
     assert STEP + 262_144 + download.PIECE < 1_000_000  # with what a socket's buffer holds (edge/update/web.py)
+
+
+def test_one_kill_after_the_other_before_anything_comes(asker: Asker, server: StaticServer) -> None:
+    """What is certain stays so, however often it is begun."""
+    asker.folder.mkdir(parents=True)
+    asker.part.write_bytes(CONTENT[: 2 * STEP + 1])
+    server.faults["bundles/*"] = Fault(cut_after=0, times=5)
+    for _ in range(5):
+        asker.fails(server.url, "unreachable")
+    assert asker.get(server.url).read_bytes() == CONTENT
+    assert {one.range for one in server.requests} == {f"bytes={2 * STEP}-"}
