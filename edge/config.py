@@ -68,6 +68,7 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     record: RecordConfig = RecordConfig()
     display: DisplayConfig = DisplayConfig()
     console: ConsoleConfig = ConsoleConfig()
+    update: dict[str, Any] = msgspec.field(default_factory=dict)
     run_dir: str = "/run/endoedge"
     pipelines_dir: str = ""  # default: beside the program
     models_dir: str = ""

@@ -109,7 +109,7 @@ def transcript() -> str:
     """What a person sees who looks for a fault, logs in and takes a support bundle along."""
     with tempfile.TemporaryDirectory() as name, box(Path(name), "real") as (terminal, _):
         terminal.seen = PROMPT.decode()
-        for command in ("help", "status", "faults", "signal", "time", "log 5"):
+        for command in ("help", "status", "faults", "signal", "time", "update", "log 5"):
             terminal.asks(command)
         terminal.types("watch\r")
         for _ in range(4):

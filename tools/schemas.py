@@ -26,13 +26,15 @@ from edge.messages import Message  # noqa: E402
 from edge.procedure import Record  # noqa: E402
 from edge.status import CoreStatus  # noqa: E402
 from edge.types import Manifest  # noqa: E402
+from edge.update.config import UpdateConfig  # noqa: E402
 from edge.uplink.config import UplinkConfig  # noqa: E402
-from edge.uplink.wire import Ack, State, Telemetry  # noqa: E402
+from edge.uplink.wire import Ack, State, Telemetry, Update  # noqa: E402
 
 PAYLOADS: dict[str, type[Any]] = {
     "message": Message,
     "state": State,
     "telemetry": Telemetry,
+    "update": Update,
     "ack": Ack,
     "procedure": Record,
     "status": CoreStatus,
@@ -55,7 +57,7 @@ def _payload(name: str) -> dict[str, Any]:
 def _site() -> dict[str, Any]:
     """`endoedge.toml`: what [capture] and [infer] may say depends on the part that they choose."""
     parts = {key: _parts(f"edge.{key}", selector) for key, selector in (("capture", "source"), ("infer", "backend"))}
-    return _file(SiteConfig, {**parts, "uplink": [(UplinkConfig, {})]})
+    return _file(SiteConfig, {**parts, "uplink": [(UplinkConfig, {})], "update": [(UpdateConfig, {})]})
 
 
 def _pipeline() -> dict[str, Any]:

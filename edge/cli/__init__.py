@@ -1,4 +1,5 @@
-"""The command line: `endoedge run | check | bench | replay | demo | display | model | console | enrol`.
+"""The command line: `endoedge run | check | bench | replay | demo | display | model | console | enrol |
+update`.
 
 Every command prints for people (rich) or, with `--json`, one JSON object on the last line for machines. Exit codes:
 0 fine, 1 something failed, 2 the command line or a configuration is wrong.
@@ -25,6 +26,7 @@ COMMANDS = (
     "model",
     "console",
     "enrol",
+    "update",
 )  # each: a file with HELP, arguments() and main()
 SERVICES = ("run", "console")  # what they log is for the journal
 

@@ -16,7 +16,7 @@ import msgspec
 
 from edge import status
 from edge.cli import assemble, targets
-from edge.cli.checks import broker, line, machine, model, reports, stores, times
+from edge.cli.checks import broker, line, machine, model, reports, slots, stores, times
 from edge.cli.checks.trying import NotTriedError, tried
 from edge.cli.checks.watchdog import MEND as WATCHDOG_MEND
 from edge.cli.checks.watchdog import watchdog
@@ -114,7 +114,9 @@ def _of_the_site(site: Site, core: CoreStatus | None, how: How) -> Iterator[Row]
 def _of_the_machine(told: ClockStatus | None) -> Iterator[Row]:
     yield tried("memory", stores.memory, "end what else runs here; restart; have the memory looked at")
     yield tried("clock", lambda: times.wall_clock(told), times.ASK)
-    yield tried("watchdog", lambda: watchdog(jetson=targets.is_jetson()), WATCHDOG_MEND)
+    jetson = targets.is_jetson()
+    yield tried("watchdog", lambda: watchdog(jetson=jetson), WATCHDOG_MEND)
+    yield slots.row(jetson=jetson)
 
 
 def running(site: Site) -> CoreStatus | None:

@@ -1,5 +1,5 @@
-"""Run the box's processes: `core` (eyes, no network), `uplink` (mouth, no pixels), or both as children; or `safe`, the
-stand-in for a core that breaks again and again."""
+"""Run the box's processes: `core` (eyes, no network), `uplink` (mouth, no pixels), or both as children; `safe`,
+the stand-in for a core that breaks again and again; or `update`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PARTS = {
     "uplink": "edge.cli.run_uplink",
     "all": "edge.cli.processes",
     "safe": "edge.cli.safe",
+    "update": "edge.cli.run_update",
 }
 
 

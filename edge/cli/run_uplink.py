@@ -22,5 +22,6 @@ def serve(options: argparse.Namespace, stop: threading.Event) -> int:
         telemetry_path=site.status_path,
         safe_path=site.safe_path,
         spool_path=site.spool_path,
+        update_path=site.update_path,
     )
     return 0

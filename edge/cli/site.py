@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge import config, paths
+from edge import config, paths, updating
 from edge.config import PipelineConfig, SiteConfig
 from edge.decide.config import RulesConfig
 from edge.errors import ConfigError
@@ -37,6 +37,10 @@ class Site(Struct, frozen=True, kw_only=True):
     @property
     def uplink_status_path(self) -> Path:
         return self.run_dir / "uplink.json"
+
+    @property
+    def update_path(self) -> Path:
+        return self.run_dir / updating.STATUS
 
     @property
     def safe_path(self) -> Path:

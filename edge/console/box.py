@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from edge import release
+from edge import release, updating
 from edge.clock import Clock
 from edge.console.orders import Orders
 
@@ -148,6 +148,55 @@ class UplinkView(msgspec.Struct, frozen=True):
     reports: ReportsView | None = None
 
 
+class OfferView(msgspec.Struct, frozen=True):
+    """Of `edge.updating.Said`."""
+
+    version: str = "?"
+    bytes: int = 0
+    content: str = "?"
+    changes: str = ""
+    clinical: str = ""
+
+
+class ObstacleView(msgspec.Struct, frozen=True):
+    words: str = "?"
+    waits: bool = True
+
+
+class TrialView(msgspec.Struct, frozen=True):
+    until_s: float = 0.0  # CLOCK_BOOTTIME
+    healthy_s: float = 0.0
+    needed_s: float = 0.0
+    lacks: str = ""
+
+
+class AnswerView(msgspec.Struct, frozen=True):
+    id: str = "?"
+    done: bool = False
+    ok: bool = True
+    words: str = ""
+
+
+class UpdateView(msgspec.Struct, frozen=True):
+    """Of `edge.updating.UpdateStatus`."""
+
+    version: str = "?"
+    slot: str = "?"
+    channel: str = "?"
+    updated_ns: int = 0
+    state: str = "?"
+    detail: str = ""
+    percent: int = 0
+    offer: OfferView | None = None
+    obstacles: tuple[ObstacleView, ...] = ()
+    checked_at: str = ""
+    clock_trusted: bool = False
+    trouble: str = ""
+    refused: tuple[str, ...] = ()
+    trial: TrialView | None = None
+    answers: tuple[AnswerView, ...] = ()
+
+
 class Queue(NamedTuple):
     """The outbox: messages that wait, and when the oldest was committed, by the wall clock of then."""
 
@@ -169,6 +218,8 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     root: Path = Path("/")  # of /proc and /sys
     journalctl: Sequence[str] = ("journalctl",)
     orders: Orders = Orders()
+    wishes: Path = updating.WISHES  # for the updater
+    update_history: Path = Path("/var/lib/endoedge-update/history")
     ip: Sequence[str] = ("ip",)
     check: Sequence[str] = ()  # the self-test's command, where there is no unit for it
     config_error: str = ""  # why the site's file was not understood
@@ -198,6 +249,12 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     def uplink_age_s(self, uplink: UplinkView) -> float:
         return (self.clock.now_ns() - uplink.updated_ns) / 1e9
 
+    def update(self) -> UpdateView | str:
+        return _view(self.run_dir / updating.STATUS, UpdateView)
+
+    def update_age_s(self, update: UpdateView) -> float:
+        return (self.clock.now_ns() - update.updated_ns) / 1e9
+
     def queue(self) -> Queue | str:
         if not self.outbox.exists():
             return f"{self.outbox}: not there yet; the core makes it"
@@ -219,7 +276,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
         return _small(self.root / name).decode("utf-8", "replace").strip(" \t\r\n\0")
 
     def snapshot(self) -> bytes:
-        """Both status files as they are, for machines."""
+        """The status files as they are, for machines."""
         console = {
             "version": release.version(),
             "device": self.device,
@@ -227,8 +284,9 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
             "now_ns": self.clock.now_ns(),
             "config_error": self.config_error,
         }
-        core, uplink = _json(self.run_dir / "status.json"), _json(self.run_dir / "uplink.json")
-        return msgspec.json.encode({"console": console, "core": core, "uplink": uplink})
+        files = {"core": "status.json", "uplink": "uplink.json", "update": updating.STATUS}
+        said = {name: _json(self.run_dir / file) for name, file in files.items()}
+        return msgspec.json.encode({"console": console, **said})
 
 
 def _view(path: Path, kind: type[V]) -> V | str:

@@ -1,6 +1,7 @@
 """What machines may ask over SMP: nothing that needs a login.
 
 group 0   echo (0), MCUmgr parameters (6), information about the system (7)
+group 1   the releases that are known to lie in the slots (0); nothing can be uploaded
 group 64  the status files (0): JSON, in pieces; read {"off": n} -> {"off", "len", "sha" (of all), "data"}
 """
 
@@ -15,9 +16,9 @@ from edge.console.box import Box
 from edge.console.cbor import Value
 from edge.console.smp import Handler, RefusedError
 
-OS, OURS = 0, 64
+OS, IMAGE, OURS = 0, 1, 64
 ECHO, PARAMETERS, INFORMATION = 0, 6, 7
-STATUS = 0
+STATUS = IMAGES = 0
 _PIECE = 1024
 _ECHO_MOST = 1024
 _FORMATS = "snrvbmpio"  # the letters of `uname -s`, ..., as MCUmgr knows them
@@ -34,6 +35,7 @@ class Machine:
             (smp.READ, OS, ECHO): _echo,
             (smp.READ, OS, PARAMETERS): lambda _: {"buf_size": smp.PACKET_MOST, "buf_count": 1},
             (smp.READ, OS, INFORMATION): self._information,
+            (smp.READ, IMAGE, IMAGES): self._images,
             (smp.READ, OURS, STATUS): self._status,
         }
 
@@ -67,6 +69,26 @@ class Machine:
             "o": system.system,
         }
         return {"output": " ".join(words[letter] for letter in _FORMATS if "a" in wanted or letter in wanted)}
+
+    def _images(self, _asked: dict[str, Value]) -> dict[str, Value]:
+        """Slot 0 is A, 1 is B, 2 what was installed by hand. `confirmed`: not on trial. `pending`: to be started."""
+        said = self._box.update()
+        if isinstance(said, str):
+            return {"images": []}
+        images: list[Value] = [
+            {
+                "slot": "ABF".find(said.slot),
+                "version": said.version,
+                "bootable": True,
+                "active": True,
+                "confirmed": said.trial is None,
+                "pending": False,
+            }
+        ]
+        if said.offer and said.state in ("installed", "switching"):
+            other = 0 if said.slot == "B" else 1
+            images.append({"slot": other, "version": said.offer.version, "bootable": True, "pending": True})
+        return {"images": images}
 
     def _status(self, asked: dict[str, Value]) -> dict[str, Value]:
         """Offset 0 looks anew; the pieces after it are of the same moment."""

@@ -161,8 +161,8 @@ class Shell:
         secret = words and command.name in _SECRET_WORDS
         self._command = " ".join([command.name, "(not recorded)"] if secret else [command.name, *words])
         try:
-            if command.access:
-                self._desk.gate.require(command.access)
+            if needed := command.needs(words):
+                self._desk.gate.require(needed)
                 self._desk.audit.note(self._desk.gate.who, self._command, "begun")
         except (AuditError, ConsoleError) as exc:
             self._record(self._desk.gate.who, self._command, f"refused: {exc}")

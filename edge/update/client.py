@@ -38,7 +38,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from edge.errors import UpdateError
 from edge.types import Struct
-from edge.update.download import fetch_bundle
+from edge.update.download import fetch_bundle, remove_all, whole_bundle
 from edge.update.fetch import Source, open_place, open_source
 from edge.update.offer import OFFER_MOST, Offer, read_offer
 from edge.update.sets import Sets
@@ -123,6 +123,16 @@ class Client:
         source, name = open_place(base, offer.bundle.url, self._ca, BUNDLE)
         with source:
             return fetch_bundle(self._downloads, offer.bundle, source, name, tell, stop)
+
+    def bundle(self, offer: Offer) -> Path | None:
+        """That was fetched; None: it is not here."""
+        whole = whole_bundle(self._downloads, offer.bundle)
+        return whole if whole.is_file() else None
+
+    def tidy(self) -> None:
+        """No bundle is needed any more."""
+        with contextlib.suppress(OSError):
+            remove_all(self._downloads)
 
     def _check(self, fetcher: _Fetcher, name: str, now: datetime | None) -> Checked:
         work = self._sets.begin()

@@ -45,7 +45,7 @@ def fetch_bundle(folder: Path, bundle: Bundle, source: Source, name: str, tell: 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_others(folder, bundle.sha256)
-        whole = folder / f"{bundle.sha256}.raucb"
+        whole = whole_bundle(folder, bundle)
         if _is(whole, bundle):
             return whole
         with _Part(folder / f"{bundle.sha256}.part", bundle) as part:
@@ -61,6 +61,16 @@ def fetch_bundle(folder: Path, bundle: Bundle, source: Source, name: str, tell: 
         if exc.errno in _FULL:
             words = f"{folder}: the disk is full; what came is kept: make room, it goes on from there"
         raise UpdateError(words, "disk") from exc
+
+
+def whole_bundle(folder: Path, bundle: Bundle) -> Path:
+    """Where it is when it is whole."""
+    return folder / f"{bundle.sha256}.raucb"
+
+
+def remove_all(folder: Path) -> None:
+    """Raises OSError."""
+    _remove_others(folder, "none")
 
 
 class _Part:

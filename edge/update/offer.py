@@ -19,14 +19,15 @@ Digest = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}${_END}")]
 Words = Annotated[str, Meta(max_length=2000)]
 
 
-class Bundle(Struct, frozen=True, kw_only=True):
+class Bundle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     url: Annotated[str, Meta(min_length=1, max_length=1000)]  # absolute, or relative to the offer's own
     size: Annotated[int, Meta(ge=1, le=16 << 30)]  # bytes
     sha256: Digest
 
 
-class Offer(Struct, frozen=True, kw_only=True):
-    """`targets/CHANNEL.json`."""
+class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """`targets/CHANNEL.json`. An older box passes over keys that it does not know: what no box may pass over needs
+    another channel, or `system`."""
 
     version: Annotated[str, Meta(max_length=64)]
     channel: Name

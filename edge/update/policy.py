@@ -50,6 +50,7 @@ class Moment(Struct, frozen=True, kw_only=True):
 
     procedure: bool | None  # one is going on
     free_bytes: int  # where bundles are put
+    slot_bytes: int | None = None  # what the slot that does not run may grow to, where it is a file
     mains: bool | None = None  # False: on a battery
     temperature_c: float | None = None  # the hottest
     throttled: bool = False
@@ -73,6 +74,8 @@ def against(step: Step, offer: Offer, box: Box, moment: Moment, rules: Rules) ->
         found += _agreement(offer, box, rules)
         found += _procedure(moment)
         found += _power_and_heat(moment, rules)
+    if step == "install":
+        found += _slot(offer, moment)
     if step == "switch":
         found += _hour(moment, rules)
     return tuple(found)
@@ -104,11 +107,18 @@ def _not_for_this_box(offer: Offer, box: Box, rules: Rules) -> Iterator[Against]
         words = f"it needs system part {offer.system}, and this box has {box.system}: tools/install.sh of that version"
         yield Against(code="system", words=words, waits=False)
     if offer.bundle.sha256 in box.refused:
-        words = "it was tried here and did not hold; the next version is awaited"
-        yield Against(code="refused", words=words, waits=False)
+        words = "it was tried here and did not hold; the next version is awaited, or a person's word"
+        yield Against(code="refused", words=words)
     if offer.bundle.sha256 not in box.agreed and not chosen(box.device, offer.version, offer.share):
         words = f"it is given to {offer.share:.0%} of the boxes so far, and this one is not among them"
         yield Against(code="share", words=words)
+
+
+def _slot(offer: Offer, moment: Moment) -> Iterator[Against]:
+    """A release in its bundle is packed as it is in its slot."""
+    if moment.slot_bytes is not None and moment.slot_bytes < offer.bundle.size:
+        words = f"its slot may grow to {moment.slot_bytes >> 20} MiB, and it takes {(offer.bundle.size - 1 >> 20) + 1}"
+        yield Against(code="slot", words=words)
 
 
 def _disk(offer: Offer, moment: Moment, rules: Rules) -> Iterator[Against]:

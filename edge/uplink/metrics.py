@@ -6,11 +6,13 @@ no figures but `endoedge_core_up 0`. METRICS is the list; the dashboard in docs/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -19,6 +21,7 @@ from prometheus_client.registry import Collector
 from edge.errors import UplinkError
 from edge.status import CoreStatus
 from edge.types import SignalState
+from edge.updating import STALE_NS, State, UpdateStatus
 from edge.uplink.config import MetricsConfig
 from edge.uplink.wire import ReportsStatus, UplinkStatus
 
@@ -31,6 +34,7 @@ class Seen(NamedTuple):
     uplink: UplinkStatus
     core: CoreStatus | None  # None: there is none, or it has said nothing for a while
     disk_free: int  # bytes, where the outbox lies; -1 when that cannot be told
+    update: UpdateStatus | None = None  # None: there is no updater, or it has said nothing for a while
 
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]
@@ -82,6 +86,18 @@ def _reports(value: Callable[[ReportsStatus], float]) -> Callable[[Seen], Sample
     return lambda seen: [((), value(seen.uplink.reports))] if seen.uplink.reports else []
 
 
+def _update(value: Callable[[UpdateStatus], float | None]) -> Callable[[Seen], Samples]:
+    return lambda seen: [((), value(seen.update))] if seen.update else []
+
+
+def _looked(update: UpdateStatus) -> float | None:
+    """None before the first time, and where one of the two clocks cannot have been right."""
+    with contextlib.suppress(ValueError):
+        since_s = time.time() - datetime.fromisoformat(update.checked_at.replace("Z", "+00:00")).timestamp()
+        return since_s if since_s >= 0 else None
+    return None
+
+
 def _stages(core: CoreStatus) -> Samples:
     for name, stage in core.stages.items():
         yield ("p50", name), stage.p50_ms / 1e3
@@ -93,6 +109,8 @@ def _faults(seen: Seen) -> Samples:
     yield ("metrics_push",), bool(seen.uplink.metrics_push)
     if seen.uplink.reports is not None:
         yield ("reports",), bool(seen.uplink.reports.fault)
+    if seen.update is not None:
+        yield ("update",), bool(seen.update.trouble)
     if seen.core is not None:
         yield ("outbox",), bool(seen.core.fault)
         yield ("board",), bool(seen.core.board and seen.core.board.problems)
@@ -189,6 +207,18 @@ METRICS = (
     ),
     Metric("endoedge_reports_sent_total", "Procedures that the report server took.", _reports(lambda r: r.sent)),
     Metric("endoedge_reports_bytes_total", "Sent to the report server.", _reports(lambda r: r.bytes)),
+    Metric("endoedge_update_up", "Whether the updater has said something lately.", _one(lambda s: bool(s.update))),
+    Metric(
+        "endoedge_update_state",
+        "1 for the state that the updater is in.",
+        lambda seen: [((state,), state == seen.update.state) for state in get_args(State)] if seen.update else [],
+        ("state",),
+    ),
+    Metric("endoedge_update_checked_seconds", "Since the channel was last seen.", _update(_looked)),
+    Metric("endoedge_update_trial", "Whether a release is on trial.", _update(lambda u: u.trial is not None)),
+    Metric(
+        "endoedge_update_refused_versions", "That were tried here and did not hold.", _update(lambda u: len(u.refused))
+    ),
     Metric(
         "endoedge_disk_free_bytes", "Where the outbox lies.", _one(lambda s: s.disk_free if s.disk_free >= 0 else None)
     ),
@@ -223,9 +253,11 @@ class Exporter(Collector):
             raise UplinkError(f"uplink.metrics: cannot listen at {where}: {exc.strerror or exc}") from exc
         self.port = self._server.server_port
 
-    def show(self, uplink: UplinkStatus, core: CoreStatus | None) -> None:
-        fresh = core is not None and time.monotonic_ns() - core.updated_ns < CORE_FRESH_NS
-        self._seen = Seen(uplink, core if fresh else None, _free(self._disk))
+    def show(self, uplink: UplinkStatus, core: CoreStatus | None, update: UpdateStatus | None = None) -> None:
+        now_ns = time.monotonic_ns()
+        core = core if core and now_ns - core.updated_ns < CORE_FRESH_NS else None
+        update = update if update and now_ns - update.updated_ns < STALE_NS else None
+        self._seen = Seen(uplink, core, _free(self._disk), update)
 
     def text(self) -> bytes:
         """What a scrape would be answered with; b"" before anything is known. Callable from any thread."""

@@ -13,9 +13,11 @@ from edge.errors import UplinkError
 from edge.history import Trouble
 from edge.status import CoreStatus, read, safe_reason
 from edge.systemd import Notifier
+from edge.updating import UpdateStatus
 from edge.uplink.config import MetricsConfig
 from edge.uplink.local import replace
-from edge.uplink.wire import ReportsStatus, UplinkStatus
+from edge.uplink.retained import brief
+from edge.uplink.wire import ReportsStatus, Telemetry, UplinkStatus
 from edge.watchdog import Pulse, UplinkBeat, uplink_rows
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ class People:
         exporter: Exporter | None = None,
         push: Push | None = None,
         reports: Reports | None = None,
+        update_path: Path | None = None,
     ) -> None:
-        """`core_path`, `safe_path`: what core, or the safe state in its stead, says of itself."""
+        """`core_path`, `safe_path`, `update_path`: what core, safe state and updater say of themselves."""
         self._status_path, self._core_path, self._safe_path = status_path, core_path, safe_path
+        self._update_path = update_path
         self._notifier, self._exporter, self._push, self._reports = Notifier(), exporter, push, reports
         # Ready: the loop turns. Broker and outbox may be hours away.
         self._pulse: Pulse[UplinkBeat] = Pulse(self._notifier, uplink_rows(retry_max_s))
@@ -55,9 +59,20 @@ class People:
         except (OSError, msgspec.DecodeError):
             return None
 
+    def telemetry(self, status: UplinkStatus) -> bytes:
+        update = brief(self.update())
+        telemetry = Telemetry(
+            device=status.device, at=status.updated_at, core=self.core(), uplink=status, update=update
+        )
+        return msgspec.json.encode(telemetry)
+
     def safe(self) -> str:
         """Why the box is in its safe state; "" when it is not."""
         return safe_reason(self._safe_path) if self._safe_path else ""
+
+    def update(self) -> UpdateStatus | None:
+        """None: there is no updater, or nobody understands it."""
+        return read(self._update_path, UpdateStatus) if self._update_path else None
 
     def earlier_troubles(self) -> tuple[Trouble, ...]:
         """Of the uplink before this one."""
@@ -82,7 +97,8 @@ class People:
         )
         self._pulse.beat(beat, lambda: _words(status))
         if self._exporter is not None:
-            self._exporter.show(status, read(self._core_path, CoreStatus) if self._core_path else None)
+            core = read(self._core_path, CoreStatus) if self._core_path else None
+            self._exporter.show(status, core, self.update())
         try:
             replace(self._status_path, msgspec.json.encode(status))
         except OSError as exc:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edge import clock, release
+from edge import clock
 from edge.errors import OutboxBrokenError, OutboxError, UplinkError
 from edge.history import History
 from edge.outbox import CHANNELS, OutboxReader
@@ -27,7 +27,8 @@ from edge.uplink.mqtt import Answered, Connected, Connection, Happening, LinkDow
 from edge.uplink.people import People, open_exporter
 from edge.uplink.push import open_push
 from edge.uplink.reports import open_reports
-from edge.uplink.wire import State, Telemetry, Topics, UplinkStatus
+from edge.uplink.retained import Updates, birth
+from edge.uplink.wire import Topics, UplinkStatus
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +51,15 @@ def run(
     telemetry_path: Path | None = None,
     safe_path: Path | None = None,
     spool_path: Path | None = None,
+    update_path: Path | None = None,
 ) -> None:
     """Deliver until `stop` is set (noticed within TICK_S, or a connection attempt's time-out).
 
     `status_path`: written once a second (`wire.UplinkStatus`). `telemetry_path`: core's status file, forwarded as
     telemetry. `safe_path`: there while the box is in its safe state, which is then part of our own. `spool_path`:
-    where core keeps procedures' records, for `[uplink.reports]`. Whatever broker, network, report server or outbox do
-    is retried for ever and shown in the status file. Raises UplinkError at once for what retrying cannot mend: files of
-    `[uplink]`, device id, lock, socket.
+    where core keeps procedures' records, for `[uplink.reports]`. `update_path`: what the updater says of itself.
+    Whatever broker, network, report server or outbox do is retried for ever and shown in the status file. Raises
+    UplinkError at once for what retrying cannot mend: files of `[uplink]`, device id, lock, socket.
     """
     try:
         msgspec.convert(device, Name)
@@ -68,7 +70,9 @@ def run(
         exporter = open_exporter(config.metrics, outbox_path.parent)
         push = open_push(config, device, exporter.text if exporter else None)
         reports = open_reports(config.reports, spool_path)
-        people = People(status_path, telemetry_path, safe_path, config.retry_max_s, exporter, push, reports)
+        people = People(
+            status_path, telemetry_path, safe_path, config.retry_max_s, exporter, push, reports, update_path
+        )
         uplink = _Uplink(config, device, outbox_path, people, bell)
         try:
             while not stop.is_set():
@@ -94,7 +98,8 @@ class _Uplink:
         self._connection: Connection | None = None
         self._ready = False  # connected, and subscribed to acknowledgements where they are wanted
         self._connect_at_s = self._report_at_s = self._telemetry_at_s = self._read_at_s = self._up_s = 0.0
-        self._state_mid = 0
+        self._retained: dict[int, str] = {}  # packet id → topic of what is to be kept and was not answered yet
+        self._updates = Updates(device)
         self._link_fault: Fault | None = NOT_YET  # None: connected
         self._flapping: Fault | None = None  # outlasts a connection that may not last
         self._short_lives = 0
@@ -142,7 +147,7 @@ class _Uplink:
         if self._connection is not None or time.monotonic() < self._connect_at_s:
             return
         self._attempts += 1
-        will = Will(topic=self._topics.state, payload=self._state(online=False, reason="lost"))
+        will = Will(topic=self._topics.state, payload=birth(self._device, online=False, reason="lost", safe=self._safe))
         try:
             who = credentials.load(self._config)  # each time: somebody may have renewed them
             self._connection = Connection(self._config, who, self._config.client_id or self._device, will=will)
@@ -168,6 +173,8 @@ class _Uplink:
         self._link_fault = None
         self._connects += 1
         self._up_s = time.monotonic()
+        self._retained.clear()
+        self._updates.connected(self._up_s)
         self._publish_state(self._connection, online=True, reason="connected")
         for lane in self._lanes.values():
             lane.restart()
@@ -187,9 +194,8 @@ class _Uplink:
     def _on_answered(self, event: Answered) -> None:
         for lane in self._lanes.values():
             lane.answered(event.mid, event.code, event.name, time.monotonic())
-        if event.mid == self._state_mid:
-            refused = event.code >= 0x80
-            self._note(self._topics.state, f"the broker refuses it: {event.name}" if refused else "")
+        if topic := self._retained.pop(event.mid, ""):
+            self._note(topic, f"the broker refuses it: {event.name}" if event.code >= 0x80 else "")
 
     def _on_received(self, event: Received) -> None:
         """Only `/ack` is subscribed to: a consumer has handled the message that the correlation data names."""
@@ -216,22 +222,15 @@ class _Uplink:
             log.log(logging.ERROR if fault.permanent else logging.WARNING, "%s", fault.text)
 
     def _publish_state(self, connection: Connection, *, online: bool, reason: str) -> None:
-        payload = self._state(online=online, reason=reason)
-        self._state_mid = connection.publish(self._topics.state, payload, retain=True)
+        self._keep(connection, self._topics.state, birth(self._device, online=online, reason=reason, safe=self._safe))
 
-    def _state(self, *, online: bool, reason: str) -> bytes:
-        wall = clock.read()
-        state = State(
-            device=self._device,
-            online=online,
-            reason=reason,
-            software=release.version(),
-            boot=clock.boot_id(),
-            connected_at=str(wall),
-            clock_trusted=wall.trusted,
-            safe=self._safe,
-        )
-        return msgspec.json.encode(state)
+    def _publish_update(self, connection: Connection) -> None:
+        """As far as the broker takes it now; what it has no room for is as new in a second."""
+        if connection.credit() and (payload := self._updates.due(self._people.update(), time.monotonic())) is not None:
+            self._keep(connection, self._topics.update, payload)
+
+    def _keep(self, connection: Connection, topic: str, payload: bytes) -> None:
+        self._retained[connection.publish(topic, payload, retain=True)] = topic
 
     # ---------------------------------------------------------------------------------------- outbox
 
@@ -334,6 +333,8 @@ class _Uplink:
         safe, self._safe = self._safe, self._people.safe()
         if safe != self._safe and self._connection is not None and self._link_fault is None:
             self._publish_state(self._connection, online=True, reason="connected")
+        if self._connection is not None and self._ready:
+            self._publish_update(self._connection)
         status = self._status()
         if now_s >= self._report_at_s:
             self._report_at_s = now_s + STATUS_S
@@ -347,8 +348,7 @@ class _Uplink:
         if connection.congested():
             self._telemetry_dropped += 1
             return
-        telemetry = Telemetry(device=self._device, at=status.updated_at, core=self._people.core(), uplink=status)
-        connection.publish(self._topics.telemetry, msgspec.json.encode(telemetry), qos=0)
+        connection.publish(self._topics.telemetry, self._people.telemetry(status), qos=0)
 
     def _status(self) -> UplinkStatus:
         now = clock.moment()

@@ -7,6 +7,7 @@ from typing import Any
 from edge.clock import ClockStatus
 from edge.history import Trouble
 from edge.types import Struct
+from edge.updating import UpdateStatus
 
 ALERT, EVENT = "alert", "event"  # the outbox's channels are the topics' last level
 
@@ -27,6 +28,10 @@ class Topics(Struct, frozen=True, kw_only=True):
     @property
     def telemetry(self) -> str:
         return self.of("telemetry")
+
+    @property
+    def update(self) -> str:
+        return self.of("update")
 
     @property
     def ack(self) -> str:
@@ -50,6 +55,27 @@ class State(Struct, frozen=True, kw_only=True):
     connected_at: str  # wall clock, RFC 3339, UTC: when this connection was begun
     clock_trusted: bool = False  # whether a time server or another reference stood behind it
     safe: str = ""  # why the box is in its safe state and analyses nothing; "" when it is not
+
+
+class Update(Struct, frozen=True, kw_only=True):
+    """Retained on `/update`: what the updater says of itself. Sent at every connect, and when it changes; progress
+    every 2 s or 5 percent. An empty payload: this box has no updater any more."""
+
+    device: str
+    at: str  # wall clock, RFC 3339, UTC: when this was sent
+    clock_trusted: bool
+    alive: bool  # False: the updater has said nothing for a while, and `updater` is its last word
+    updater: UpdateStatus
+
+
+class UpdateBrief(Struct, frozen=True, kw_only=True):
+    """Of `Update`, what telemetry repeats."""
+
+    alive: bool
+    version: str
+    state: str
+    trouble: str  # what a person should know: no network, expired metadata, a version that did not hold
+    refused: tuple[str, ...]  # versions that were tried here and did not hold
 
 
 class Ack(Struct, frozen=True, kw_only=True):
@@ -107,3 +133,4 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     at: str
     core: Any
     uplink: UplinkStatus
+    update: UpdateBrief | None = None  # None: there is no updater

@@ -12,6 +12,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from edge.errors import UplinkError
 from edge.record.spool import SpoolStatus
 from edge.status import CopyStatus, CoreStatus, ModelStatus, StageStatus
 from edge.types import BoardReading, SignalState, SourceStats, Zone
+from edge.updating import UpdateStatus
 from edge.uplink.config import MetricsConfig
 from edge.uplink.metrics import METRICS, Exporter
 from tests.support.broker import free_port
 from tests.support.statuses import UPLINK
+from tests.support.updating import said
 from tests.support.waiting import wait_for
 from tests.support.wheels import importable
 
@@ -75,6 +78,11 @@ def core(**changes: Any) -> CoreStatus:
     return msgspec.structs.replace(status, **changes)
 
 
+def update(**changes: Any) -> UpdateStatus:
+    looked = datetime.now(timezone.utc) - timedelta(hours=2)
+    return said(time.monotonic_ns(), checked_at=looked.strftime("%Y-%m-%dT%H:%M:%SZ"), refused=("1.4.0",), **changes)
+
+
 @pytest.fixture
 def exporter(tmp_path: Path) -> Iterator[Exporter]:
     running = Exporter(ANY_PORT, tmp_path)
@@ -96,7 +104,7 @@ def values(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_the_figures_are_the_status_files(exporter: Exporter) -> None:
-    exporter.show(UPLINK, core())
+    exporter.show(UPLINK, core(), update())
     found = values(scrape(exporter))
     assert {
         ("endoedge_core_up",): 1.0,
@@ -115,6 +123,12 @@ def test_the_figures_are_the_status_files(exporter: Exporter) -> None:
         ("endoedge_clock_trusted",): 1.0,
         ("endoedge_clock_source", "chrony"): 1.0,
         ("endoedge_clock_error_seconds",): 0.02,
+        ("endoedge_update_up",): 1.0,
+        ("endoedge_update_state", "idle"): 1.0,
+        ("endoedge_update_state", "trying"): 0.0,
+        ("endoedge_update_trial",): 0.0,
+        ("endoedge_update_refused_versions",): 1.0,
+        ("endoedge_fault", "update"): 0.0,
     }.items() <= found.items()
     assert ("endoedge_temperature_celsius", "cv0-thermal") not in found  # not known, and so not zero
     assert ("endoedge_power_watts", "VDD_SOC") not in found
@@ -130,6 +144,26 @@ def test_a_core_that_is_gone_has_no_figures(exporter: Exporter, gone: CoreStatus
     assert found[("endoedge_fault", "uplink")] == 1
     names = {name for name, *_ in found}
     assert not names & {"endoedge_frames_per_second", "endoedge_signal_state", "endoedge_outbox_messages"}
+
+
+@pytest.mark.parametrize("looked", ["", "nonsense", "2100-01-01T00:00:00Z"])
+def test_a_channel_that_was_not_seen_yet_has_no_age(exporter: Exporter, looked: str) -> None:
+    """The third: one of the clocks was wrong."""
+    told = msgspec.structs.replace(update(), checked_at=looked, trouble="expired metadata")
+    exporter.show(UPLINK, None, told)
+    found = values(scrape(exporter))
+    assert ("endoedge_update_checked_seconds",) not in found
+    assert found[("endoedge_fault", "update")] == 1
+    exporter.show(UPLINK, None, update())
+    assert values(scrape(exporter))[("endoedge_update_checked_seconds",)] == pytest.approx(7200, abs=600)
+
+
+def test_an_updater_that_is_silent_has_no_figures(exporter: Exporter) -> None:
+    for gone in (None, msgspec.structs.replace(update(), updated_ns=time.monotonic_ns() - 60 * 10**9)):
+        exporter.show(UPLINK, None, gone)
+        found = values(scrape(exporter))
+        assert {name for name, *_ in found if "update" in name} == {"endoedge_update_up"}
+        assert found[("endoedge_update_up",)] == 0
 
 
 def test_nothing_is_said_before_anything_is_known(exporter: Exporter) -> None:
@@ -151,7 +185,7 @@ def expressions() -> list[str]:
 
 def test_the_dashboard_asks_for_what_is_exported(exporter: Exporter) -> None:
     """Names, the labels that are asked by, and nothing that nobody looks at by mistake."""
-    exporter.show(UPLINK, core())
+    exporter.show(UPLINK, core(), update())
     exported = {name for name, *_ in values(scrape(exporter))}
     assert exported == {metric.name for metric in METRICS}
     labels = {metric.name: {*metric.labels, "instance"} for metric in METRICS}
@@ -198,7 +232,7 @@ def _lost(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian: prometheus) is not here")
 def test_promtool_reads_both(exporter: Exporter, tmp_path: Path) -> None:
-    exporter.show(UPLINK, core())
+    exporter.show(UPLINK, core(), update())
     checked = subprocess.run(["promtool", "check", "metrics"], input=scrape(exporter), capture_output=True, text=True)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
     rules = [
@@ -213,7 +247,7 @@ def test_promtool_reads_both(exporter: Exporter, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus (Debian: prometheus) is not here")
 def test_a_real_prometheus_answers_every_panel(exporter: Exporter, tmp_path: Path) -> None:
-    exporter.show(UPLINK, core())
+    exporter.show(UPLINK, core(), update())
     port = free_port()
     jobs = [{"job_name": "box", "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"]}]}]
     config = tmp_path / "prometheus.yml"
@@ -238,7 +272,7 @@ def test_a_real_prometheus_answers_every_panel(exporter: Exporter, tmp_path: Pat
 
             wait_for(scraped_twice, "Prometheus has scraped twice")
             for expr in expressions():
-                exporter.show(UPLINK, core())
+                exporter.show(UPLINK, core(), update())
                 plain = expr.replace("$__rate_interval", "1m").replace('"$instance"', '".+"')
                 assert ask(plain), expr
         finally:

@@ -103,7 +103,7 @@ def test_without_rauc_it_is_said(slots: Slots, installer: Rauc, tmp_path: Path) 
     assert slots.service is not None
     slots.service.kill()
     slots.service.wait()
-    with pytest.raises(UpdateError, match="RAUC: InstallBundle"):
+    with pytest.raises(UpdateError, match="RAUC does not run"):
         installer.install(tmp_path / "b.raucb")
     with pytest.raises(UpdateError, match="RAUC's bus"):
         Rauc(f"unix:path={tmp_path}/none")

@@ -29,8 +29,11 @@ from edge.messages import (
     ViewChanged,
 )
 from edge.types import SignalState, View
-from edge.uplink.wire import Ack, State, Telemetry
+from edge.updating import Obstacle, Trial
+from edge.uplink.retained import brief
+from edge.uplink.wire import Ack, State, Telemetry, Update
 from tests.support.statuses import UPLINK
+from tests.support.updating import OFFER, done, said
 from tools import schemas
 
 DOCS = Path(schemas.ROOT) / "docs"
@@ -77,6 +80,16 @@ EVENTS: list[Event] = [
     ProcedureDropped(procedure="p", reason="the spool was full", captured_ns=1, media_ns=1),
 ]
 STATUS = msgspec.structs.replace(UPLINK, waiting={"a": "b"})
+UPDATE = said(
+    1,
+    state="trying",
+    offer=OFFER,
+    obstacles=(Obstacle(code="disk", words="full"),),
+    trouble="expired",
+    refused=("1.4.0",),
+    trial=Trial(until_s=1.5, healthy_s=0.5, needed_s=60.0, lacks="frames"),
+    answers=done("looked"),
+)
 SAMPLES: list[tuple[str, Any]] = [
     *(
         ("message", Message(id="i", device="b", boot="x", seq=1, committed_at="2026-01-01T00:00:00Z", event=event))
@@ -85,6 +98,8 @@ SAMPLES: list[tuple[str, Any]] = [
     ("state", State(device="b", online=True, reason="connected", software="0", boot="x", connected_at="t")),
     ("telemetry", Telemetry(device="b", at="t", core={"any": [1]}, uplink=STATUS)),
     ("telemetry", Telemetry(device="b", at="t", core=None, uplink=STATUS)),
+    ("telemetry", Telemetry(device="b", at="t", core=None, uplink=STATUS, update=brief(UPDATE))),
+    ("update", Update(device="b", at="t", clock_trusted=True, alive=True, updater=UPDATE)),
     ("ack", Ack(id="i", consumer="ward")),
 ]
 
@@ -147,5 +162,13 @@ def test_asyncapi_refers_to_what_exists() -> None:
 
     topics = Topics(prefix="endoedge", device="{device}")
     assert {channel["address"] for channel in document["channels"].values()} == {
-        *(topics.of("alert"), topics.of("event"), topics.state, topics.telemetry, topics.ack, topics.check)
+        *(
+            topics.of("alert"),
+            topics.of("event"),
+            topics.state,
+            topics.telemetry,
+            topics.update,
+            topics.ack,
+            topics.check,
+        )
     }

@@ -54,7 +54,11 @@ class Box:
 
     @contextlib.contextmanager
     def uplink(
-        self, telemetry: Path | None = None, safe: Path | None = None, spool: Path | None = None
+        self,
+        telemetry: Path | None = None,
+        safe: Path | None = None,
+        spool: Path | None = None,
+        update: Path | None = None,
     ) -> Iterator[None]:
         """The uplink in a thread; what it raises is raised here."""
         stop, raised = threading.Event(), []
@@ -63,7 +67,14 @@ class Box:
             try:
                 paths = (self.outbox_path, self.status_path, self.notify)
                 service.run(
-                    self.config, DEVICE, *paths, stop, telemetry_path=telemetry, safe_path=safe, spool_path=spool
+                    self.config,
+                    DEVICE,
+                    *paths,
+                    stop,
+                    telemetry_path=telemetry,
+                    safe_path=safe,
+                    spool_path=spool,
+                    update_path=update,
                 )
             except BaseException as exc:
                 raised.append(exc)

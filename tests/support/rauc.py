@@ -45,9 +45,10 @@ class Slots:
         for name in slot_program.SLOTS:
             with self.file(name).open("wb") as file:
                 file.truncate(SIZE)
+        slot_program.write(self.boot, slot_program.Boot("A", frozenset("A")))
         backend = folder / "backend"
         backend.write_text(
-            f'#!/bin/sh\nENDOEDGE_BOOT={self.boot} exec {sys.executable} -I {slot_program.__file__} "$@"\n'
+            f'#!/bin/sh\nENDOEDGE_BOOT={self.boot} exec {sys.executable} -EsB {slot_program.__file__} "$@"\n'
         )
         backend.chmod(0o755)
         (folder / "system.conf").write_text(

@@ -16,17 +16,19 @@ import msgspec
 import pytest
 
 from edge.console import box as box_module
-from edge.console.commands import COMMANDS
+from edge.console.commands import COMMANDS, updates
 from edge.console.editor import PROMPT
 from edge.console.shell import CALM_NS, OUT_MOST
 from edge.console.text import COLUMNS
 from edge.outbox import Outbox
 from edge.status import CoreStatus, SafeStatus
+from edge.updating import Answer, Obstacle, Said, Trial, UpdateStatus
 from edge.uplink.wire import UplinkStatus
 from tests.support.console import NOW, HandClock, Person, Systemd, make_keys, script, signed
 
-OPEN = [name for name, command in COMMANDS.items() if command.access is None]
-CLOSED = [name for name, command in COMMANDS.items() if command.access is not None]
+OPEN = [name for name, command in COMMANDS.items() if command.needs([]) is None]
+CLOSED = [name for name, command in COMMANDS.items() if command.needs([]) is not None]
+CLOSED += [f"update {word}" for word in updates.RIGHTS]
 
 CORE = {
     "version": "0.1.0",
@@ -84,6 +86,11 @@ def test_the_views_are_of_the_real_status_files() -> None:
         (box_module.CoreView, CoreStatus),
         (box_module.UplinkView, UplinkStatus),
         (box_module.SafeView, SafeStatus),
+        (box_module.UpdateView, UpdateStatus),
+        (box_module.OfferView, Said),
+        (box_module.ObstacleView, Obstacle),
+        (box_module.TrialView, Trial),
+        (box_module.AnswerView, Answer),
     ]
     pairs += [
         (getattr(box_module, f"{name}View"), inspect.get_annotations(CoreStatus, eval_str=True)[field])

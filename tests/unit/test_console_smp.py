@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from edge.console import cbor, smp
 from edge.console.editor import FRAME_MOST
 from edge.console.machine import OURS, STATUS, Machine
+from tests.support import updating
 from tests.support.console import desk
 
 ON_A_BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,6 +37,7 @@ def reference() -> Any:
         os=pytest.importorskip("smp.os_management"),
         header=pytest.importorskip("smp.header"),
         error=pytest.importorskip("smp.error"),
+        image=pytest.importorskip("smp.image_management"),
     )
 
 
@@ -164,3 +166,13 @@ def test_packets_survive_their_lines_and_damage_is_seen(packet: bytes, seed: int
     lines[number] = bytes(damaged)
     whole = [done for line in lines if (done := assembler.take(line)) is not None]
     assert whole in ([], [packet])  # the packet: when the bit was one of base64's padding
+
+
+def test_the_releases_that_are_known(reference: Any, tmp_path: Path) -> None:
+    machine = Machine(desk(tmp_path).box)
+    asked, answered = reference.image.ImageStatesReadRequest, reference.image.ImageStatesReadResponse
+    assert exchange(reference, machine, asked(), answered).images == []
+    updating.write(tmp_path / "run", updating.said(1, slot="B", state="installed", offer=updating.OFFER))
+    runs, waits = exchange(reference, machine, asked(), answered).images
+    assert (runs.slot, runs.version, runs.active, runs.confirmed) == (1, "1.4.1", True, True)
+    assert (waits.slot, waits.version, waits.pending, waits.active) == (0, "1.4.2", True, None)

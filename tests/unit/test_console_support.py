@@ -17,6 +17,7 @@ from edge.console import redact
 from edge.console.job import Take
 from edge.console.ymodem import ACK, CAN, EOT, FAREWELL_S, NAK, START_S, Sender
 from edge.errors import ConsoleError
+from tests.support import updating
 from tests.support.console import DEVICE, HandClock, Person, make_keys, script
 from tests.support.ymodem import received
 
@@ -67,6 +68,7 @@ def person(tmp_path: Path) -> Person:
     status = {"state": "live", "fault": f"login with {SECRETS['in the file']} refused", "classes": {"mayo": "3"}}
     (tmp_path / "run" / "status.json").write_text(json.dumps(status | {"landmarks": ["caecum"], "view": "good"}))
     reports = {"server": "https://r.example", "aside": {"01XX-1": "answers 400: it names a person"}, "sent": 3}
+    updating.write(tmp_path / "run", updating.said(1, trouble="the metadata has expired", refused=("1.4.0",)))
     (tmp_path / "run" / "uplink.json").write_text(json.dumps({"broker": "b:1", "reports": reports}))
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "record.json").write_text(json.dumps({"procedure": "01XX-1"}))
@@ -122,6 +124,7 @@ def test_it_holds_what_helps_and_no_secret_no_picture_no_patient(person: Person)
     assert configuration["capture"]["password"] == configuration["uplink"]["tls"]["key"] == "(removed)"
     assert configuration["uplink"]["host"] == "broker"
     assert configuration["record"] == {"key_frames": True}
+    assert json.loads(members["status.json"])["update"]["trouble"] == "the metadata has expired"
     assert json.loads(members["status.json"])["core"]["state"] == "live"
     assert "refused" in members["fault-history.txt"].decode()
     assert "ready" not in members["fault-history.txt"].decode()

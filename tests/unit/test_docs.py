@@ -31,6 +31,8 @@ def test_the_example_is_a_valid_site_configuration() -> None:
         "ARCHITECTURE.md",
         "docs/on-device.md",
         "docs/jetson.md",
+        "docs/jetson-update.md",
+        "docs/adr/0017-static-channel-or-hawkbit.md",
         "docs/board.md",
         "docs/install.md",
         "docs/review.md",

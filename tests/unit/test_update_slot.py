@@ -24,18 +24,16 @@ class Box(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.boot, self.running = Boot(), "A"
-        self.whole = {"A": True, "B": False}  # is there a release in it, and did it ever hold
+        self.boot, self.running = Boot(), "F"
+        self.whole = {"F": True, "A": False, "B": False}  # is there a release in it
         self.starts = 0  # of the one on trial
 
-    def other(self) -> str:
-        return SLOTS[1 - SLOTS.index(self.running)]
-
     @precondition(lambda self: not self.boot.trial)
-    @rule(cut=st.booleans())
-    def installed(self, cut: bool) -> None:
+    @rule(cut=st.booleans(), name=st.sampled_from(SLOTS))
+    def installed(self, cut: bool, name: str) -> None:
         """As RAUC does it. It never writes the slot that runs."""
-        target = self.other()
+        if (target := name) == self.running:
+            return
         self.boot = slot.mark(self.boot, target, "bad")
         self.whole[target] = not cut
         if not cut:
@@ -56,15 +54,25 @@ class Box(RuleBasedStateMachine):
     @precondition(lambda self: self.boot.trial)
     @rule()
     def did_not_hold(self) -> None:
-        tried, before = self.boot.trial, self.boot.primary
+        tried, before = self.boot.trial, slot.start(self.boot._replace(trial=""))[1]
         self.boot = slot.back(self.boot, "it is slow")
         assert tried not in self.boot.good
         self.boot, self.running = slot.start(self.boot)
         assert self.running == before
 
+    @rule(name=st.sampled_from(SLOTS))
+    def an_image_went_bad(self, name: str) -> None:
+        """Found out when it is to be started."""
+        if slot.start(self.boot)[1] == name:
+            self.boot = slot.spoil(slot.start(self.boot)[0], name, "one byte differs")
+            assert name not in self.boot.good
+            assert self.boot.trial != name
+            self.boot, self.running = slot.start(self.boot)
+            assert self.running != name
+
     @invariant()
     def the_primary_is_good_and_trials_end(self) -> None:
-        assert self.boot.primary in self.boot.good
+        assert slot.start(self.boot._replace(trial=""))[1] in {*self.boot.good, "F"}
         assert self.starts <= STARTS
         assert all(self.whole[one] for one in self.boot.good)
 
@@ -73,7 +81,7 @@ TestBox = Box.TestCase
 
 
 def test_three_starts_and_back() -> None:
-    boot = slot.try_out(slot.mark(Boot(), "B", "bad"), "B")
+    boot = slot.try_out(slot.mark(Boot("A", frozenset("A")), "B", "bad"), "B")
     for _ in range(STARTS):
         boot, started = slot.start(boot)
         assert started == "B"
@@ -83,9 +91,11 @@ def test_three_starts_and_back() -> None:
 
 
 def test_a_primary_that_went_bad_leaves_the_other() -> None:
-    both = Boot(good=frozenset(SLOTS))
+    both = Boot("A", good=frozenset(SLOTS))
     assert slot.start(slot.mark(both, "A", "bad"))[1] == "B"
-    assert slot.start(Boot(good=frozenset()))[1] == "A"
+    boot, started = slot.start(Boot("A", good=frozenset()))
+    assert (boot.primary, started) == ("F", "F")
+    assert slot.start(Boot())[1] == "F"
 
 
 def test_without_a_trial_there_is_nothing_to_end() -> None:
@@ -94,16 +104,32 @@ def test_without_a_trial_there_is_nothing_to_end() -> None:
             end(Boot())
 
 
+def test_what_was_never_started_does_not_hold() -> None:
+    boot = slot.try_out(Boot(), "A")
+    with pytest.raises(RefusedError):
+        slot.hold(boot)
+    with pytest.raises(RefusedError):
+        slot.mark(boot, "A", "good")
+    assert slot.hold(slot.start(boot)[0]) == Boot("A", frozenset("A"), trials=1)
+
+
+def test_why_is_kept_until_the_next_trial() -> None:
+    boot = slot.back(slot.try_out(Boot(), "A"), "slow")
+    assert slot.mark(boot, "A", "bad").why == "slow"  # RAUC writes it anew
+    assert slot.start(boot)[0].why == "slow"
+    assert slot.try_out(boot, "A").why == ""
+
+
 def call(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """As RAUC and systemd do: with the system's Python, without anything of ours on its path."""
-    command = ["/usr/bin/python3", "-I", str(PROGRAM), *arguments]
+    command = ["/usr/bin/python3", "-EsB", str(PROGRAM), *arguments]
     environment = {"ENDOEDGE_BOOT": str(file), "PATH": os.environ["PATH"]}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_as_rauc_speaks_to_it(tmp_path: Path) -> None:
     file = tmp_path / "state" / "boot.json"
-    assert call(file, "get-primary").stdout == "A\n"
+    assert call(file, "get-primary").stdout == "F\n"
     assert call(file, "get-state", "B").stdout == "bad\n"
     assert not file.exists()
     assert call(file, "set-state", "B", "bad").returncode == 0
@@ -112,12 +138,16 @@ def test_as_rauc_speaks_to_it(tmp_path: Path) -> None:
     assert call(file, "start").stdout == "B\n"
     assert call(file, "hold").returncode == 0
     assert call(file, "get-state", "B").stdout == "good\n"
-    assert json.loads(file.read_text()) == {"primary": "B", "good": ["A", "B"], "trial": "", "left": 0, "why": ""}
+    assert call(file, "get-primary").stdout == "B\n"
+    said = {"primary": "B", "good": ["B"], "trial": "", "left": 0, "why": "", "trials": 1}
+    assert json.loads(file.read_text()) == said
     assert (done := call(file, "back", "slow")).returncode == 1
     assert done.stderr == "slot: nothing is on trial\n"
     for wrong in ([], ["start", "B"], ["set-primary", "C"], ["set-state", "A", "fine"], ["back"]):
         assert (done := call(file, *wrong)).returncode == 2
         assert "slot start" in done.stderr
+    assert call(file, "set-state", "B", "bad").returncode == 0
+    assert call(file, "start").stdout == "F\n"
 
 
 @pytest.mark.parametrize(
@@ -131,13 +161,17 @@ def test_as_rauc_speaks_to_it(tmp_path: Path) -> None:
         '{"primary": "A", "good": ["A"], "trial": "A", "left": 1, "why": ""}',
         '{"primary": "A", "good": ["A"], "trial": "B", "left": 99, "why": ""}',
         '{"primary": "A", "good": 7, "trial": "", "left": 0, "why": ""}',
+        '{"primary": "A", "good": ["A"], "trial": "", "left": 0, "why": 3}',
+        '{"primary": "A", "good": ["A"], "trial": "", "left": true, "why": ""}',
+        '{"primary": "A", "good": ["A"], "more": 1}',
+        "[" * 100_000,
     ],
 )
 def test_a_file_that_says_nothing_is_said_and_a_box_starts(content: str, tmp_path: Path) -> None:
     file = tmp_path / "boot.json"
     file.write_text(content)
     done = call(file, "start")
-    assert (done.returncode, done.stdout) == (0, "A\n")
+    assert (done.returncode, done.stdout) == (0, "F\n")
     assert f"slot: {file}: " in done.stderr
 
 

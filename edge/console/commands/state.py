@@ -9,6 +9,7 @@ import msgspec
 
 from edge import release
 from edge.console.box import STALE_S, Box, CoreView, ReportsView, TroubleView, UplinkView
+from edge.console.commands import updates
 from edge.console.commands.desk import Desk
 from edge.console.job import Job, Take, child
 from edge.console.text import pairs
@@ -39,7 +40,7 @@ def status(desk: Desk, words: list[str]) -> Job:
         yield from pairs(("uplink", uplink))
     else:
         yield from pairs(("uplink", _alive(box.uplink_age_s(uplink), f"pid {uplink.pid}")), ("broker", _broker(uplink)))
-    yield from pairs(("outbox", _queue(box)), ("clock", _clock(box)))
+    yield from pairs(("outbox", _queue(box)), ("clock", _clock(box)), ("updates", updates.line(box)))
     wrong = list(faults_of(box))
     yield from pairs(("faults", f"{len(wrong)}, see `faults`" if wrong else "none"))
 
@@ -127,15 +128,6 @@ def procedure(desk: Desk, words: list[str]) -> Job:
     yield from pairs(("reports", _reports(reports) if reports else "no report server"))
 
 
-def update(desk: Desk, words: list[str]) -> Job:
-    del words
-    yield from pairs(("software", f"endoedge {release.version()}"))
-    core = desk.box.core()
-    if not isinstance(core, str) and core.version != release.version():
-        yield from pairs(("core runs", core.version))
-    yield "updates over the network are not in this version"
-
-
 def network(desk: Desk, words: list[str]) -> Job:
     del words
     box = desk.box
@@ -207,6 +199,7 @@ def faults_of(box: Box) -> Iterator[tuple[str, str]]:
         yield from ((topic.rpartition("/")[2], why) for topic, why in uplink.waiting.items())
     if isinstance(queue, str):
         yield "outbox", queue
+    yield from updates.faults_of(box)
 
 
 def _troubles(box: Box) -> Iterator[TroubleView]:

@@ -1,0 +1,7 @@
+"""Releases: made, signed and published. `tools/release.sh`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
