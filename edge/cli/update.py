@@ -85,7 +85,8 @@ def page(now: UpdateStatus) -> Iterator[str]:
             yield f"lacks      {now.trial.lacks}"
     if now.refused:
         yield f"refused    {', '.join(now.refused)}"
-    yield f"checked    {now.checked_at or 'not yet'}{'' if now.clock_trusted else ' (the clock is not trusted)'}"
+    cost = f", {now.checked_bytes} bytes" if now.checked_bytes else ""
+    yield f"checked    {now.checked_at or 'not yet'}{cost}{'' if now.clock_trusted else ' (the clock is not trusted)'}"
     if now.trouble:
         yield f"trouble    {now.trouble}"
 

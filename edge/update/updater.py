@@ -144,6 +144,7 @@ class Updater:
             offer=_said(memory.offer),
             obstacles=tuple(Obstacle(code=one.code, words=one.words, waits=one.waits) for one in self._obstacles()),
             checked_at=memory.checked_at,
+            checked_bytes=memory.checked_bytes,
             clock_trusted=self._world.now() is not None,
             trouble=self._trouble or memory.why,
             refused=tuple(one.version for one in memory.refused),
@@ -303,7 +304,7 @@ class Updater:
             raise
         self._trouble, self._again_s = "", AGAIN_S[0]
         if isinstance(found, Checked):
-            self._become(replace(memory, checked_at=str(clock.read())), "")
+            self._become(replace(memory, checked_at=str(clock.read()), checked_bytes=found.bytes), "")
             self._offered(found.offer)
         elif isinstance(found, Path):
             self._become(after(memory, "fetched"), "is whole, as it was signed")
