@@ -31,7 +31,7 @@ from edge.update.offer import Offer
 from edge.update.policy import Against, Box, Moment, Step, against
 from edge.update.state import Health, Memory, Slots, after
 from edge.update.wishes import Wishes
-from edge.updating import Obstacle, Said, Trial, UpdateStatus, Wish
+from edge.updating import Obstacle, Said, Trial, UpdateStatus, Verb, Wish
 
 log = logging.getLogger(__name__)
 
@@ -306,6 +306,7 @@ class Updater:
         if isinstance(found, Checked):
             self._become(replace(memory, checked_at=str(clock.read()), checked_bytes=found.bytes), "")
             self._offered(found.offer)
+            self._answer(("check",))
         elif isinstance(found, Path):
             self._become(after(memory, "fetched"), "is whole, as it was signed")
         elif memory.offer is not None:
@@ -375,15 +376,16 @@ class Updater:
         if self._memory.state != "trying":
             raise UpdateError("nothing is on trial")
 
-    def _answer(self) -> None:
+    def _answer(self, verbs: tuple[Verb, ...] = ("check", "download", "install")) -> None:
         """Wishes that wait for what was found, fetched or written."""
         memory = self._memory
+        waiting = [wish for wish in self._wishes.waiting if wish.verb in verbs]
         if self._job is not None:
             percent, words = self._job.told
-            for wish in self._wishes.waiting:
+            for wish in waiting:
                 self._wishes.answer(wish, f"{percent} %: {words}" if percent else words or "begins", done=False)
             return
-        for wish in self._wishes.waiting:
+        for wish in waiting:
             try:
                 self._carry_on(wish, memory)
             except UpdateError as exc:
