@@ -221,6 +221,16 @@ def test_a_server_whose_file_is_shorter_than_our_part(asker: Asker, server: Stat
     assert asker.get(server.url).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(
+    "says", ["bytes 0-1573863/1573864", "bytes */1573864", "lines 1-2/3", "bytes 524287-9/1573864"]
+)
+def test_a_server_that_sends_another_part(asker: Asker, server: StaticServer, says: str) -> None:
+    asker.fails(server.url, "stopped", after=2 * STEP)
+    server.faults["bundles/*"] = Fault(says_range=says, times=1)
+    assert "another part came" in asker.fails(server.url, "unreachable")
+    assert asker.get(server.url).read_bytes() == CONTENT
+
+
 def test_a_server_that_refuses_every_range(asker: Asker, server: StaticServer) -> None:
     asker.fails(server.url, "stopped", after=2 * STEP)
     server.faults["bundles/*"] = Fault(status=416, times=1)
