@@ -212,7 +212,7 @@ def test_a_file_of_another_length_is_not_begun(asker: Asker, server: StaticServe
 
 
 def test_a_server_whose_file_is_shorter_than_our_part(asker: Asker, server: StaticServer) -> None:
-    """416: begun anew, where it says that there is less than was signed for."""
+    """416: asked for the whole, it says that there is less than was signed for."""
     asker.fails(server.url, "stopped", after=2 * STEP)
     server.faults["bundles/*"] = Fault(content=CONTENT[:1000])
     asker.fails(server.url, "bundle")
