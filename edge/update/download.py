@@ -127,11 +127,6 @@ class _Part:
         os.fdatasync(self._file.fileno())
         return True
 
-    def anew(self) -> None:
-        self._file.truncate(0)
-        self._file.seek(0)
-        self._hash, self.have = hashlib.sha256(), 0
-
     def finish(self, whole: Path) -> None:
         """Raises UpdateError: it is not what was signed for, and is gone."""
         if (found := self._hash.hexdigest()) != self._sha256:
@@ -152,8 +147,7 @@ def _fill(part: _Part, source: Source, name: str, tell: Tell, stop: Stop) -> Non
     except RangeRefusedError:
         if not part.have:
             raise
-        part.anew()
-        stream = source.open(name)
+        stream = source.open(name)  # from its beginning
     with contextlib.closing(stream):
         _expect(stream, part.size, f"{source.base}/{name}".rstrip("/"))
         for piece in _pieces(stream, part, stop):

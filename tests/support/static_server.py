@@ -36,13 +36,14 @@ class Fault:
     redirect: str = ""  # to there
     content: bytes | None = None  # instead of the file's
     knows_ranges: bool = True
+    says_range: str = ""  # as Content-Range
     says: int | None = None  # as Content-Length
     says_nothing: bool = False  # no Content-Length: the end of the connection is the end
     chunked: bool = False
     endless: bool = False  # after the content, zeros for ever
     cut_after: int | None = None  # bytes of the body, then the connection is reset
     drip_s: float = 0.0  # a byte, and then so long nothing
-    drip_headers: bool = False  # that already
+    drip_headers: bool = False  # that already, and more of them than anybody would wait for
     times: int = -1
 
 
@@ -106,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(416, {"Content-Range": f"bytes */{len(content)}"}, 0, fault)
             return
         if request.range and fault.knows_ranges:
-            headers["Content-Range"] = f"bytes {begins}-{len(content) - 1}/{len(content)}"
+            headers["Content-Range"] = fault.says_range or f"bytes {begins}-{len(content) - 1}/{len(content)}"
         request.status = 206 if "Content-Range" in headers else 200
         self._head(request.status, headers, len(content) - begins, fault)
         self._body(memoryview(content)[begins:], request, fault)
@@ -123,6 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.says_nothing or fault.endless or fault.says is not None:
             headers["Connection"] = "close"
             self.close_connection = True
+        if fault.drip_headers:
+            headers["X-More"] = "x" * 10_000
         lines = [f"HTTP/1.1 {status} said", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         self._send("\r\n".join(lines).encode(), fault.drip_s if fault.drip_headers else 0.0)
 

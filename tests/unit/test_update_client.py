@@ -104,6 +104,10 @@ def test_nothing_is_known_at_first_or_when_it_is_damaged(place: Place) -> None:
         file.write_bytes(content.replace(b"1.2.0", b"1.9.0").replace(b'"sig"', b'"sog"'))
         assert box.known() == ""
         file.write_bytes(content)
+    place.repository.rotate("targets")
+    place.repository.publish_root()
+    stranger = place.repository.files["metadata/2.root.json"].replace(b'"sig":"', b'"sig":"00')
+    (box.folder / "tuf" / "current" / "metadata" / "root_history" / "2.root.json").write_bytes(stranger)
     assert box.known() == "1.2.0"
 
 
@@ -118,9 +122,8 @@ def test_what_is_known_does_not_expire_by_itself(place: Place) -> None:
 def test_damaged_metadata_are_fetched_anew(place: Place) -> None:
     box = place.box()
     box.check(place.folder)
-    for file in (box.folder / "tuf" / "current" / "metadata").glob("*.json"):
-        if not file.is_symlink():
-            file.write_bytes(b"\0" * 100)
+    for file in (box.folder / "tuf" / "current" / "metadata").rglob("*.json"):
+        file.write_bytes(b"\0" * 100)
     assert box.check(place.folder).offer.version == "1.2.0"
 
 
@@ -133,6 +136,18 @@ def test_a_newer_root_may_be_installed(place: Place) -> None:
     place.release("1.3.0")
     newer = Client(box.folder, place.repository.files["metadata/2.root.json"], START)
     assert newer.check(str(place.folder), "stable", START).offer.version == "1.3.0"
+
+
+def test_the_root_that_was_installed_is_believed_and_not_the_one_on_the_disk(place: Place, tmp_path: Path) -> None:
+    """The box was given to somebody else, with a repository of his own."""
+    box, other = place.box(), Place(tmp_path / "other")
+    box.check(place.folder)
+    other.release("7.0.0")
+    given = Client(box.folder, other.repository.first_root, START)
+    assert given.known("stable") is None
+    with pytest.raises(UpdateError, match="signed by 0/1 keys"):
+        given.check(str(place.folder), "stable", START)
+    assert given.check(str(other.folder), "stable", START).offer.version == "7.0.0"
 
 
 # ------------------------------------------------------------------------------------------ the time

@@ -212,12 +212,22 @@ def test_a_file_of_another_length_is_not_begun(asker: Asker, server: StaticServe
 
 
 def test_a_server_whose_file_is_shorter_than_our_part(asker: Asker, server: StaticServer) -> None:
-    """416: begun anew, where it says that there is less than was signed for."""
+    """416: asked for the whole, it says that there is less than was signed for."""
     asker.fails(server.url, "stopped", after=2 * STEP)
     server.faults["bundles/*"] = Fault(content=CONTENT[:1000])
     asker.fails(server.url, "bundle")
     assert [one.status for one in server.requests[-2:]] == [416, 200]
     server.faults.clear()
+    assert asker.get(server.url).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "says", ["bytes 0-1573863/1573864", "bytes */1573864", "lines 1-2/3", "bytes 524287-9/1573864"]
+)
+def test_a_server_that_sends_another_part(asker: Asker, server: StaticServer, says: str) -> None:
+    asker.fails(server.url, "stopped", after=2 * STEP)
+    server.faults["bundles/*"] = Fault(says_range=says, times=1)
+    assert "another part came" in asker.fails(server.url, "unreachable")
     assert asker.get(server.url).read_bytes() == CONTENT
 
 
