@@ -44,7 +44,7 @@ BALLAST = 3 << 20  # bytes of a release that cannot be packed any smaller
 LINE_PAUSE_S = 0.002  # after each 16 KiB: 8 MB/s at most
 ARRIVES_WITHIN_S = 150.0  # also after a few tries that were broken off, each of which is tried again later
 KEPT = 3  # bundles that are served: a box may still fetch the one before
-_TURN_S, _ASKS_EVERY_S = 0.03, 2.0
+_TURN_S, _ASKS_EVERY_S, _WHOLE_AGAIN_S = 0.03, 2.0, 2.0
 _LONG_AGO = datetime.fromtimestamp(0, timezone.utc)
 
 
@@ -308,8 +308,11 @@ def remembered(box: Desk, source: Source, checked: bool) -> str:
     Raises ValueError, AuditError."""
     memory(box)
     client = Client(box.state, source.publisher.root, _LONG_AGO)
-    if checked and not any(client.known(CHANNEL) or time.sleep(0.05) for _ in range(20)):
-        return "what TUF had verified is not there any more"
+    ends_s = time.monotonic() + _WHOLE_AGAIN_S
+    while checked and client.known(CHANNEL) is None:  # it may just have been replaced while we read it
+        if time.monotonic() > ends_s:
+            return "what TUF had verified is not there any more"
+        time.sleep(0.05)
     history = box.state / "history"
     if any(file.stat().st_size for file in audit.files(history)):  # its first line may still be to come
         audit.verify(history)

@@ -174,13 +174,8 @@ class Desk:
 
     def _start(self, name: str, *command: str, **environment: str) -> None:
         with self._log(name) as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environment, **environment},
-            )
+            environment = {**os.environ, **self.environment, **environment}
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         self.processes[name] = process
 
     @contextlib.contextmanager
@@ -199,16 +194,17 @@ class Desk:
             (self.orders / "selftest").unlink()
             test()
         if self._trial_over():
-            self.slot("back", "it did not hold in time")
-            self.switch()
+            if not self.slot("back", "it did not hold in time"):
+                self.switch()
         elif (self.orders / "switch").exists():
             (self.orders / "switch").unlink()
             self.switch()
 
     def switch(self) -> None:
-        """Verified and mounted before anything is stopped."""
+        """Verified and mounted before anything is stopped; not at all, where that cannot be."""
         began_s = time.monotonic()
-        self.slot("ready")
+        if self.slot("ready"):
+            return
         self.end(*self.parts)
         self.slot("down")
         if self.slot("up"):
@@ -223,7 +219,8 @@ class Desk:
         except (OSError, ValueError):
             return False
         now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        return now_s >= trial["until_s"] and self.boot_state()["trial"] == trial["slot"]  # and not one that held since
+        goes_on = self.boot_state()["trial"] == trial["slot"]  # and not of one that held
+        return bool(goes_on and now_s >= trial["until_s"])
 
     # ------------------------------------------------------------------------------------------ what is seen of it
 

@@ -62,7 +62,11 @@ class Publisher:
         self.keys = repository.Keys(signers.generated(), signers.generated(), signers.generated())
         self.owners = [signers.generated() for _ in range(3)]
         repository.create(self.repository, self.keys)
-        others = {name: getattr(self.keys, name).public_key for name in ("targets", "snapshot", "timestamp")}
+        others: dict[roots.Role, Any] = {
+            "targets": self.keys.targets.public_key,
+            "snapshot": self.keys.snapshot.public_key,
+            "timestamp": self.keys.timestamp.public_key,
+        }
         draft = roots.begin([owner.public_key for owner in self.owners], 2, others)
         if wanting := roots.sign(self.repository, draft, self.owners[:2]):
             raise UpdateError(f"the root is not whole: {wanting}")

@@ -11,7 +11,7 @@ from typing import get_args
 
 from edge.updating import State
 from tools.faults import updates
-from tools.faults.box import verdict
+from tools.faults.box import LostError, verdict
 from tools.faults.updates import Life, Source
 from tools.ota.desk import BUS, RAUC, UPDATE
 
@@ -29,6 +29,7 @@ MACHINE = 0.1  # of all kills
 BAD = 0.2  # of all releases
 REPEATED = 1_000_000  # bytes of a download, for each time that it was cut
 COMES_WITHIN_S = 20.0
+BUSY, ANY_TIME_S = 0.8, 2.5  # of all kills at any time so many while something goes on
 
 missing = updates.missing
 
@@ -77,10 +78,12 @@ class Killer:
         """At any time, or in a state that was seldom met so far."""
         life, dice = self._life, self._dice
         if dice.random() < 0.5:
-            time.sleep(dice.uniform(0, 2.0))
+            if dice.random() < BUSY:
+                self._wait_for(*set(STATES) - {"idle"})
+            time.sleep(dice.uniform(0, ANY_TIME_S))
             who = dice.choice(WHO)
         else:
-            self._wait_for(self._rarest())
+            self._wait_for(self._rarest())  # the updater knows when: it is the one to be killed
             who = (UPDATE,)
         checked = bool(life.now and life.now.checked_at)
         if dice.random() < MACHINE and life.box.boot_state()["left"] != 1:
@@ -93,15 +96,15 @@ class Killer:
             self.fallen[life.state()] += 1
             self._look(checked)
 
-    def _wait_for(self, state: str) -> None:
+    def _wait_for(self, *states: str) -> None:
         ends_s = time.monotonic() + COMES_WITHIN_S
-        while self._life.state() != state and time.monotonic() < ends_s and not self._over():
+        while self._life.state() not in states and time.monotonic() < ends_s and not self._over():
             time.sleep(0.0005)
 
     def _look(self, checked: bool) -> None:
         life, source = self._life, self._source
         if wrong := updates.ready(life, source) or updates.remembered(life.box, source, checked):
-            raise updates.LostError(wrong)
+            raise LostError(wrong)
 
     def _fetched(self, cuts: int) -> str:
         """Whether a download went on where it was cut."""

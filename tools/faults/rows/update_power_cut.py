@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import shutil
 import time
@@ -10,6 +9,7 @@ from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
+from edge.errors import EdgeError
 from edge.updating import UpdateStatus
 from tools.faults import mounts, updates
 from tools.faults.box import LostError, verdict
@@ -142,7 +142,7 @@ class Cutter:
         box = updates.new_box(source, self._at)
         try:
             self._check(box, held, offered, refused)
-        except (ValueError, OSError, updates.EdgeError) as exc:
+        except (ValueError, OSError, EdgeError) as exc:
             raise LostError(f"{type(exc).__name__}: {exc}") from exc
         finally:
             box.close()

@@ -1,4 +1,4 @@
-"""What is offered is not what this box may run: of another board, changed, cut off, signed by nobody it trusts, older."""
+"""What is offered is not for this box: of another board, changed, cut off, signed by nobody it trusts, older."""
 
 from __future__ import annotations
 
