@@ -129,7 +129,18 @@ class Desk:
         self.end(RAUC)
         chosen = f"--override-boot-slot={self.booted if self.booted in 'AB' else '_external_'}"
         environment = {"DBUS_STARTER_BUS_TYPE": "session", "DBUS_SESSION_BUS_ADDRESS": self.address}
-        self._start(RAUC, "rauc", "-c", str(self.file.parent / "update/rauc.conf"), chosen, "service", **environment)
+        # As its unit does: a bundle that it has mounted goes with it, however it ends.
+        command = (
+            "unshare",
+            "--mount",
+            "--propagation=slave",
+            "rauc",
+            "-c",
+            str(self.file.parent / "update/rauc.conf"),
+            chosen,
+            "service",
+        )
+        self._start(RAUC, *command, **environment)
 
     def start(self, *names: str) -> None:
         """Of the release that runs."""

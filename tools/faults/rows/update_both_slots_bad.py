@@ -94,7 +94,8 @@ def _flip(path: Path, dice: random.Random) -> None:
 
 
 def _cut(path: Path, dice: random.Random) -> None:
-    os.truncate(path, dice.randrange(path.stat().st_size * 3 // 4))
+    """So that nothing is left that could be enough: not even of RAUC's words on the first slot."""
+    os.truncate(path, dice.randrange(path.stat().st_size // (2 if path.suffix == ".img" else 10)))
 
 
 def _zero(path: Path, _dice: random.Random) -> None:

@@ -29,6 +29,7 @@ MACHINE = 0.1  # of all kills
 BAD = 0.2  # of all releases
 REPEATED = 1_000_000  # bytes of a download, for each time that it was cut
 COMES_WITHIN_S = 20.0
+LATER_S = 0.4  # at most, half of the kills in a state that is waited for
 BUSY, ANY_TIME_S = 0.8, 2.5  # of all kills at any time so many while something goes on
 
 missing = updates.missing
@@ -39,14 +40,15 @@ def play(folder: Path, times: int, dice: random.Random) -> Generator[str, None, 
         killer = Killer(source, life, dice)
         while killer.done < times:
             yield from killer.one_release(times)
-    return "fallen in: " + ", ".join(f"{killer.fallen[state]} {state}" for state in STATES)
+    fallen = ", ".join(f"{killer.fallen[state]} {state}" for state in STATES)
+    return f"fallen in: {fallen}; a cut download repeated {killer.repeated / 1e6:.2f} MB at most"
 
 
 class Killer:
     def __init__(self, source: Source, life: Life, dice: random.Random) -> None:
         self._source, self._life, self._dice = source, life, dice
         self.fallen: Counter[str] = Counter()  # how many kills fell in which state
-        self.done = 0
+        self.done, self.repeated = 0, 0.0
         self._version = ""
 
     def one_release(self, times: int) -> Generator[str, None, None]:
@@ -83,7 +85,9 @@ class Killer:
             time.sleep(dice.uniform(0, ANY_TIME_S))
             who = dice.choice(WHO)
         else:
-            self._wait_for(self._rarest())  # the updater knows when: it is the one to be killed
+            self._wait_for(self._rarest())  # the updater's own state: it is the one to be killed
+            if dice.random() < 0.5:
+                time.sleep(dice.uniform(0, LATER_S))
             who = (UPDATE,)
         checked = bool(life.now and life.now.checked_at)
         if dice.random() < MACHINE and life.box.boot_state()["left"] != 1:
@@ -108,10 +112,11 @@ class Killer:
 
     def _fetched(self, cuts: int) -> str:
         """Whether a download went on where it was cut."""
-        name = f"bundles/{self._version}-*"
-        sent, size = self._source.server.sent(name), updates.BALLAST + (1 << 20)
-        allowed = size + (cuts + 1) * REPEATED
-        return "" if sent <= allowed else f"{sent} bytes of {self._version} were sent, with {cuts} cuts"
+        (file,) = (self._source.publisher.repository / "bundles").glob(f"{self._version}-*")
+        sent, size = self._source.server.sent(f"bundles/{file.name}"), file.stat().st_size
+        if cuts:
+            self.repeated = max(self.repeated, (sent - size) / cuts)
+        return "" if sent <= size + cuts * REPEATED else f"{sent} of {size} bytes were sent, with {cuts} cuts"
 
     def _unseen(self) -> str:
         unseen = [state for state in STATES if not self.fallen[state]]
