@@ -4,6 +4,7 @@
 #   tools/faults.sh                              every row, with its own number of rounds (about half an hour)
 #   tools/faults.sh --jobs 4                     the same, four rows at once
 #   tools/faults.sh power_cut_outbox --times 20  one row, shorter
+#   tools/faults.sh ota                          those about updates: update_*
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh dev

@@ -199,10 +199,14 @@ def down() -> int:
 
 
 def ready() -> int:
-    """What would be started is verified and mounted. 1: what was to be is not to be had, and what runs stays."""
-    _, slot, spoilt = _first_whole(lambda step: step(read(FILE)))
+    """What would be started is verified and mounted. 1: what was to be is not to be had, or its start could not be
+    counted, and what runs stays. Raises OSError."""
+    boot, slot, spoilt = _first_whole(lambda step: step(read(FILE)))
     if spoilt:
         change(lambda boot: (_without(boot, spoilt), ""))
+    if slot == boot.trial and slot != booted():
+        write(FILE.parent / ".boot.try", boot)  # for nothing, but for the room that it takes
+        (FILE.parent / ".boot.try").unlink()
     return 1 if spoilt and slot == booted() else 0
 
 

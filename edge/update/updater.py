@@ -98,7 +98,8 @@ class Updater:
         self._look_at_s = self._began_s + _spread(self._box.device, FIRST_LOOK_S)
         self._ordered_s = self._again_at_s = self._test_at_s = 0.0
         self._again_s = AGAIN_S[0]
-        self._settle()
+        with contextlib.suppress(UpdateError):  # a full disk: the first turn says so
+            self._settle()
 
     # ------------------------------------------------------------------------------------------ the loop
 
@@ -146,7 +147,7 @@ class Updater:
             checked_at=memory.checked_at,
             checked_bytes=memory.checked_bytes,
             clock_trusted=self._world.now() is not None,
-            trouble=self._trouble or memory.why,
+            trouble=self._trouble or memory.why or (slots.why if memory.state == "idle" else ""),
             refused=tuple(one.version for one in memory.refused),
             trial=trial,
             answers=self._wishes.answers,
@@ -250,6 +251,7 @@ class Updater:
             with contextlib.closing(self._rauc()) as rauc:
                 rauc.reject()
         if time.monotonic() - self._ordered_s > ORDER_AGAIN_S or not self._ordered_s:
+            state.save(self._file, memory)  # a disk that takes nothing could not keep the trial's count, either
             self._ordered_s = time.monotonic()
             self._world.restart()
 

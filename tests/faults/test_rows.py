@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -59,12 +59,15 @@ def test_promises_are_looked_for_by_hand(tmp_path: Path) -> None:
     assert "damaged" in done.stdout
 
 
-def row_that(says: list[str], careless: list[str] | None = None, why: str = "", breaks: str = "") -> Row:
-    def play(folder: Path, times: int, dice: random.Random) -> Iterator[str]:
+def row_that(
+    says: list[str], careless: list[str] | None = None, why: str = "", breaks: str = "", figures: str | None = None
+) -> Row:
+    def play(folder: Path, times: int, dice: random.Random) -> Generator[str, None, str | None]:
         (folder / "evidence").touch()
         yield from says
         if breaks:
             raise OSError(breaks)
+        return figures
 
     control = None if careless is None else lambda *_: (word for word in careless)
     return Row("made_up", "something made up", "it holds", 3, lambda: why, play, control)  # type: ignore[arg-type]
@@ -105,6 +108,21 @@ def test_what_a_careless_product_lost_is_said() -> None:
     result = played(row_that(["", "", ""], careless=["lost", "", "lost"]))
     assert result.held
     assert "a careless writer was seen in 2 of 3" in str(result)
+
+
+def test_figures_of_a_row_are_said_and_on_the_page() -> None:
+    result = played(row_that(["", "", ""], figures="back after 7 s"))
+    assert result.held
+    assert str(result).endswith(" s); back after 7 s")
+    assert "| **3 of 3**; back after 7 s |" in report.page([result], 9)
+
+
+def test_a_group_stands_for_its_rows() -> None:
+    meant = rows.meant(["killed_core", "ota", "killed_core"])
+    assert meant[0] == "killed_core"
+    assert meant[1:] == [name for name in rows.names() if name.startswith("update_")]
+    assert len(meant) > 4
+    assert rows.meant([]) == rows.names()
 
 
 def test_the_dice_of_a_row_do_not_depend_on_the_others() -> None:

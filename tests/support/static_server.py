@@ -44,6 +44,7 @@ class Fault:
     cut_after: int | None = None  # bytes of the body, then the connection is reset
     drip_s: float = 0.0  # a byte, and then so long nothing
     drip_headers: bool = False  # that already, and more of them than anybody would wait for
+    pause_s: float = 0.0  # after each piece of the body: a slow line
     times: int = -1
 
 
@@ -141,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
             content, left = content[len(piece) :], None if left is None else left - len(piece)
             self._send(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece, fault.drip_s)
             request.sent += len(piece)
+            if fault.pause_s and self.shared.over.wait(fault.pause_s):
+                raise BrokenPipeError
         if fault.chunked:
             self._send(b"0\r\n\r\n")
 

@@ -283,6 +283,7 @@ def test_a_disk_that_takes_nothing_tries_nothing(box: Machine) -> None:
     subprocess.run(["mount", "--bind", box.store, box.store], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", box.store], check=True)
     try:
+        assert box.call("ready").returncode == 1
         done = box.call("up")
         assert (done.returncode, box.booted) == (0, "A")
         assert "no trial" in done.stderr

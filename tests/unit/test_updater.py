@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from edge.errors import UpdateError
 from edge.types import SignalState
-from edge.update import updater
+from edge.update import slot, state, updater
 from edge.update.config import UpdateConfig
 from edge.update.gate import Needs
 from edge.updating import UpdateStatus
@@ -215,6 +215,37 @@ def test_what_breaks_is_said_and_tried_again(box: PaperBox, call: str, monkeypat
     box.trouble.clear()
     runs(box, "1.1.0")
     box.until(lambda now: not now.trouble)
+
+
+@pytest.mark.parametrize("from_when", ["activated", "started"])
+def test_on_a_full_disk_it_starts_says_so_and_orders_nothing(
+    box: PaperBox, from_when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full before the order, or before the release on trial has noted that it is."""
+    with monkeypatch.context() as full:
+        save = state.save
+
+        def fails(file: Path, memory: state.Memory) -> None:
+            if box.boot.trial == box.booted or (box.boot.trial and from_when == "activated"):
+                raise UpdateError(f"{file}: cannot be written: No space left on device")
+            save(file, memory)
+
+        full.setattr(updater.state, "save", fails)
+        box.until(lambda now: "No space left" in now.trouble)
+        box.running = box._start()
+        box.until(lambda now: "No space left" in now.trouble)
+        assert box.effects == (["activate"] if from_when == "activated" else ["activate", "restart"])
+    runs(box, "1.1.0")
+
+
+def test_what_the_slots_say_of_a_damaged_image_is_said(box: PaperBox) -> None:
+    runs(box, "1.1.0")
+    box.boot = slot.spoil(box.boot, "A", "A.img: its sha256 is not that of what was written")
+    box.offered = offer("1.0.0")
+    box.boot_up()
+    said = box.turn()
+    assert said is not None
+    assert (said.version, said.trouble) == ("1.0.0", "A.img: its sha256 is not that of what was written")
 
 
 def test_a_bundle_that_rauc_refuses_is_not_tried_again(box: PaperBox) -> None:

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 all N of N, 1 something was not, 2 usage."""
     options = _parser().parse_args(arguments)
     try:
-        wanted = [rows.load(name) for name in dict.fromkeys(options.row or rows.names())]
+        wanted = [rows.load(name) for name in rows.meant(options.row)]
         if options.list:
             return _list(wanted)
         return _play(wanted, options)
@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tools/faults.sh", description=__doc__)
-    parser.add_argument("row", nargs="*", metavar="ROW", help=f"all, or some of: {', '.join(rows.names())}")
+    parser.add_argument(
+        "row", nargs="*", metavar="ROW", help=f"all, or some of: {', '.join(rows.names())}; {_groups()}"
+    )
     parser.add_argument("--times", type=_count, metavar="N", help="rounds of each row (default: its own)")
     parser.add_argument(
         "--control", type=_count, default=session.CONTROL_TIMES, metavar="N", help="rounds with a careless product"
@@ -55,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", type=Path, metavar="FILE", help="default: docs/faults.md after a full run")
     parser.add_argument("--list", action="store_true", help="say what there is, and whether it can run here")
     return parser
+
+
+def _groups() -> str:
+    return ", ".join(f"{word}: those that begin with {begin}" for word, begin in rows.GROUPS.items())
 
 
 def _count(text: str) -> int:

@@ -26,6 +26,7 @@ not reached the image is lost. A disk that lies about its own cache loses more; 
 ```
 tools/faults.sh                # every row, and this page (root)
 tools/faults.sh ROW --times N  # one row
+tools/faults.sh ota            # those about updates
 tools/faults.sh --list         # what there is
 ```
 """
@@ -39,6 +40,7 @@ def page(results: Sequence[Result], seed: int) -> str:
     lines += ["| row | what happens | what must hold | held | careless lost | seconds |", "|---|---|---|---|---|---|"]
     for one in played:
         held = f"**{one.good} of {one.times}**" if one.held else f"**{one.good} of {one.times}**: {one.problems[0]}"
+        held += f"; {one.figures}" if one.figures else ""
         cells = [f"`{one.row.name}`", one.row.title, one.row.promise, held, one.seen, f"{one.seconds:.0f}"]
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     if skipped := [result for result in results if result.skipped]:

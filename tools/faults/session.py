@@ -8,7 +8,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +32,7 @@ class Result(NamedTuple):
     problems: tuple[str, ...] = ()
     skipped: str = ""
     seen: str = ""  # what the control lost: "10 of 10"; "" where there is none
+    figures: str = ""  # what the row measured beside that, in words
     kept: Path | None = None  # the folder of a row that failed
 
     @property
@@ -42,7 +43,8 @@ class Result(NamedTuple):
         if self.skipped:
             return f"{self.row.title}: skipped: {self.skipped}"
         seen = f"; a careless writer was seen in {self.seen}" if self.seen else ""
-        return f"{self.row.title}: {self.good} of {self.times} (seed {self.seed}; {self.seconds:.0f} s{seen})"
+        also = f"; {self.figures}" if self.figures else ""
+        return f"{self.row.title}: {self.good} of {self.times} (seed {self.seed}; {self.seconds:.0f} s{seen}){also}"
 
 
 def play(row: Row, times: int, seed: int, heard: Heard, control_times: int = CONTROL_TIMES) -> Result:
@@ -54,7 +56,8 @@ def play(row: Row, times: int, seed: int, heard: Heard, control_times: int = CON
     folder = evidence / "row"
     folder.mkdir()
     with _logged(evidence / "log"):
-        good, problems = _rounds(row.play, folder, times, random.Random(f"{seed}/{row.name}"), partial(heard, row.name))
+        dice = random.Random(f"{seed}/{row.name}")
+        good, problems, figures = _rounds(row.play, folder, times, dice, partial(heard, row.name))
         seen = ""
         if row.control is not None and not problems:
             seen, blind = _control(row, row.control, control_times, seed)
@@ -62,8 +65,8 @@ def play(row: Row, times: int, seed: int, heard: Heard, control_times: int = CON
     seconds = time.monotonic() - began
     if good == times and not problems:
         shutil.rmtree(evidence)
-        return Result(row, times, good, seed, seconds, seen=seen)
-    return Result(row, times, good, seed, seconds, tuple(problems), seen=seen, kept=evidence)
+        return Result(row, times, good, seed, seconds, seen=seen, figures=figures)
+    return Result(row, times, good, seed, seconds, tuple(problems), seen=seen, figures=figures, kept=evidence)
 
 
 def _control(row: Row, control: Play, times: int, seed: int) -> tuple[str, list[str]]:
@@ -80,12 +83,14 @@ def _control(row: Row, control: Play, times: int, seed: int) -> tuple[str, list[
 
 def _rounds(
     play: Play, folder: Path, times: int, dice: random.Random, heard: Callable[[int, str], None]
-) -> tuple[int, list[str]]:
-    """How many were good, and what went wrong in the others. A row that breaks off failed in the round it was at."""
+) -> tuple[int, list[str], str]:
+    """How many were good, what went wrong in the others, and what `play` returned. A row that breaks off failed in the
+    round it was at."""
     good, problems = 0, []
+    figures: list[str] = []
     try:
         with contextlib.closing(play(folder, times, dice)) as rounds:
-            for number, said in enumerate(rounds, 1):
+            for number, said in enumerate(_with_end(rounds, figures), 1):
                 if said:
                     problems.append(f"round {number}: {said}")
                 else:
@@ -97,7 +102,11 @@ def _rounds(
         heard(number, problems[-1].partition(": ")[2])
     if not problems and good < times:
         problems.append(f"ended after {good} of {times} rounds")
-    return good, problems
+    return good, problems, "".join(figures)
+
+
+def _with_end(rounds: Generator[str, None, str | None], figures: list[str]) -> Iterator[str]:
+    figures.append((yield from rounds) or "")
 
 
 @contextlib.contextmanager

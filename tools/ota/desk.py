@@ -54,19 +54,21 @@ class Desk:
         self.root, self.file, self.run_dir = root, root / "etc/endoedge/endoedge.toml", root / "run/endoedge"
         self.store, self.running = root / "var/lib/endoedge-slots", root / "run/endoedge-slots"
         self.state, self.orders = root / "var/lib/endoedge-update", root / "run/endoedge-update"
-        self.wishes, self._system = root / "run/endoedge-wishes", root / "usr/lib/endoedge"
+        self.wishes, self.system = root / "run/endoedge-wishes", root / "usr/lib/endoedge"
         self.address = f"unix:path={root}/bus"
         self._trial_s = trial_s
         self.parts = {UPDATE: ("run", "update"), **parts}
+        self.environment: dict[str, str] = {}  # more of it, for all that is started
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.switching: Callable[[], None] = lambda: None  # called right before the old one is stopped
         self.switched: list[tuple[str, float]] = []  # slot, and seconds from the order to the start of all
         for folder in (self.file.parent / "update", self.run_dir, self.store, self.running, self.state):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.orders, self.wishes, self._system, root / "opt/endoedge"):
+        for folder in (self.orders, self.wishes, self.system, root / "opt/endoedge"):
             folder.mkdir(parents=True, exist_ok=True)
         for name in _SLOT:
-            shutil.copy(ROOT / "edge/update" / name, self._system / name)
+            shutil.copy(ROOT / "edge/update" / name, self.system / name)
+        (root / "opt/endoedge/current").unlink(missing_ok=True)
         (root / "opt/endoedge/current").symlink_to(installed)
         shutil.copy(ca, self.file.parent / "update/release-ca.pem")
         (self.file.parent / "update/root.json").write_bytes(root_keys)
@@ -85,10 +87,10 @@ class Desk:
         }
         table = "".join(f'{name} = "{place}"\n' for name, place in places.items())
         self.file.write_text(f'run_dir = "{self.run_dir}"\n{site}\n[update.places]\n{table}')
-        backend = self._system / "slot"
+        backend = self.system / "slot"
         backend.write_text(
             f"#!/bin/sh\nexport ENDOEDGE_ROOT={self.root} ENDOEDGE_TRIAL_S={self._trial_s}\n"
-            f'exec /usr/bin/python3 -EsB {self._system}/slot.py "$@"\n'
+            f'exec /usr/bin/python3 -EsB {self.system}/slot.py "$@"\n'
         )
         backend.chmod(0o755)
         slots = "".join(
@@ -109,7 +111,7 @@ class Desk:
     def slot(self, *arguments: str) -> int:
         """The system's program."""
         with self._log("slot") as log:
-            return subprocess.run([self._system / "slot", *arguments], stdout=log, stderr=log, check=False).returncode
+            return subprocess.run([self.system / "slot", *arguments], stdout=log, stderr=log, check=False).returncode
 
     def boot(self) -> None:
         """As a machine does. UpdateError: not even the release that was installed first can be started."""
@@ -128,7 +130,18 @@ class Desk:
         self.end(RAUC)
         chosen = f"--override-boot-slot={self.booted if self.booted in 'AB' else '_external_'}"
         environment = {"DBUS_STARTER_BUS_TYPE": "session", "DBUS_SESSION_BUS_ADDRESS": self.address}
-        self._start(RAUC, "rauc", "-c", str(self.file.parent / "update/rauc.conf"), chosen, "service", **environment)
+        # As its unit does: a bundle that it has mounted goes with it, however it ends.
+        command = (
+            "unshare",
+            "--mount",
+            "--propagation=slave",
+            "rauc",
+            "-c",
+            str(self.file.parent / "update/rauc.conf"),
+            chosen,
+            "service",
+        )
+        self._start(RAUC, *command, **environment)
 
     def start(self, *names: str) -> None:
         """Of the release that runs."""
@@ -142,6 +155,7 @@ class Desk:
         found = [self.processes.pop(name) for name in names if name in self.processes]
         for process in found:
             process.send_signal(how)
+            process.send_signal(signal.SIGCONT)  # as systemd does
         for process in found:
             try:
                 process.wait(within_s)
@@ -172,9 +186,8 @@ class Desk:
 
     def _start(self, name: str, *command: str, **environment: str) -> None:
         with self._log(name) as log:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}
-            )
+            environment = {**os.environ, **self.environment, **environment}
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         self.processes[name] = process
 
     @contextlib.contextmanager
@@ -193,16 +206,17 @@ class Desk:
             (self.orders / "selftest").unlink()
             test()
         if self._trial_over():
-            self.slot("back", "it did not hold in time")
-            self.switch()
+            if not self.slot("back", "it did not hold in time"):
+                self.switch()
         elif (self.orders / "switch").exists():
             (self.orders / "switch").unlink()
             self.switch()
 
     def switch(self) -> None:
-        """Verified and mounted before anything is stopped."""
+        """Verified and mounted before anything is stopped; not at all, where that cannot be."""
         began_s = time.monotonic()
-        self.slot("ready")
+        if self.slot("ready"):
+            return
         self.switching()
         self.end(*self.parts)
         self.slot("down")
@@ -218,7 +232,8 @@ class Desk:
         except (OSError, ValueError):
             return False
         now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        return now_s >= trial["until_s"] and self.boot_state()["trial"] != ""
+        goes_on = self.boot_state()["trial"] == trial["slot"]  # and not of one that held
+        return bool(goes_on and now_s >= trial["until_s"])
 
     # ------------------------------------------------------------------------------------------ what is seen of it
 

@@ -59,9 +59,9 @@ class Publisher:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.repository, self.ca = folder, folder / "repository", folder / "release-ca.pem"
-        self._key = folder / "release.key"
+        self.key = folder / "release.key"
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        _run(*command, "-keyout", self._key, "-out", self.ca, "-days", "30", "-subj", "/CN=desk")
+        _run(*command, "-keyout", self.key, "-out", self.ca, "-days", "30", "-subj", "/CN=desk")
         self.keys = repository.Keys(signers.generated(), signers.generated(), signers.generated())
         self.owners = [signers.generated() for _ in range(3)]
         repository.create(self.repository, self.keys)
@@ -78,8 +78,11 @@ class Publisher:
     def root(self) -> bytes:
         return (self.repository / "metadata/1.root.json").read_bytes()
 
-    def bundle(self, image: Path, version: str, hardware: str = HARDWARE) -> Path:
-        """Signed for RAUC."""
+    def bundle(
+        self, image: Path, version: str, hardware: str = HARDWARE, signed_by: tuple[Path, Path] | None = None
+    ) -> Path:
+        """Signed for RAUC. `signed_by`: another certificate than ours, and its key."""
+        cert, key = signed_by or (self.ca, self.key)
         content, made = self.folder / f"content-{version}", self.folder / f"{version}.raucb"
         shutil.rmtree(content, ignore_errors=True)
         made.unlink(missing_ok=True)
@@ -88,7 +91,7 @@ class Publisher:
         (content / "manifest.raucm").write_text(
             f"[update]\ncompatible={hardware}\nversion={version}\n[bundle]\nformat=plain\n[image.app]\nfilename=app.img\n"
         )
-        _run("rauc", "--cert", self.ca, "--key", self._key, "bundle", content, made)
+        _run("rauc", "--cert", cert, "--key", key, "bundle", content, made)
         shutil.rmtree(content)
         return made
 
@@ -100,12 +103,16 @@ class Publisher:
 
     def thin(self, version: str, change: Callable[[Path], None] = lambda _folder: None, **offer: Any) -> Offer:
         """Built, signed and published. `change` is given its root folder."""
+        return self.publish(self.bundle(self.image(version, change), version), version, **offer)
+
+    def image(self, version: str, change: Callable[[Path], None] = lambda _folder: None) -> Path:
+        """A thin release, built."""
         folder = self.folder / f"thin-{version}"
         shutil.rmtree(folder, ignore_errors=True)
         change(thin_folder(folder, version))
         image = squash(folder, self.folder / f"{version}.img")
         shutil.rmtree(folder)
-        return self.publish(self.bundle(image, version), version, **offer)
+        return image
 
 
 def _run(*command: str | Path) -> None:

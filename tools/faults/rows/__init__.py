@@ -2,7 +2,7 @@
 
     TITLE: str    what happens to the box          PROMISE: str    what must hold
     TIMES: int    rounds of a full run             missing() -> str    why it cannot run here, or ""
-    play(folder, times, dice) -> Iterator[str], a generator
+    play(folder, times, dice) -> Iterator[str], a generator; what it returns at its end, if anything, are figures
 
 `play` yields once a round: "" when the box recovered and nothing was lost, else one line that says what went wrong. All
 that is random comes from `dice`. `folder` is empty and the row's own; what is started, mounted or made outside it is
@@ -22,7 +22,9 @@ from typing import NamedTuple
 
 from edge.errors import UsageError
 
-Play = Callable[[Path, int, random.Random], Generator[str, None, None]]
+Play = Callable[[Path, int, random.Random], Generator[str, None, "str | None"]]
+GROUPS = {"ota": "update_"}
+"""A word for all rows whose names begin so."""
 
 
 class Row(NamedTuple):
@@ -38,6 +40,14 @@ class Row(NamedTuple):
 def names() -> list[str]:
     """All of them, in the order in which they are played."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+
+
+def meant(words: list[str]) -> list[str]:
+    """Names as they are; a group's word stands for its rows. None: all of them."""
+    found: list[str] = []
+    for word in words:
+        found += [name for name in names() if name.startswith(GROUPS[word])] if word in GROUPS else [word]
+    return list(dict.fromkeys(found)) or names()
 
 
 def load(name: str) -> Row:
