@@ -45,8 +45,8 @@ def read(folder: Path) -> Release | None:
 
 @functools.cache
 def running() -> Release:
-    """The environment is a folder of the release's root."""
-    return read(Path(sys.prefix).parent) or Release(version=__version__)
+    """The environment is a folder of the release's root. On a box it is known by a link."""
+    return read(Path(sys.prefix).resolve().parent) or Release(version=__version__)
 
 
 def version() -> str:

@@ -24,10 +24,10 @@ have() {  # of these, what the distribution has; a new machine may not know yet
 }
 packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
-  gstreamer1.0-libav mosquitto openssl"
+  gstreamer1.0-libav mosquitto openssl dbus $(have rauc)"  # D-Bus and RAUC: for updates
 # Tests of the display need an X server and its sink; a box without a display needs neither (docs/display.md).
-# lrzsz receives what the console sends. RAUC, squashfs-tools and dbus are for updates. xfsprogs and fiu-utils are for disks that fail (tools/faults.sh).
-[ "$extras" = dev ] && packages="$packages mosquitto-clients rauc squashfs-tools dbus gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz
+# lrzsz receives what the console sends. squashfs-tools makes releases. xfsprogs and fiu-utils are for disks that fail (tools/faults.sh).
+[ "$extras" = dev ] && packages="$packages mosquitto-clients squashfs-tools gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz
   xfsprogs fiu-utils"
 # The report server's tests: its other database, a browser, a PACS and a second reading of DICOM; each where the distribution has it.
 [ "$extras" = dev ] && packages="$packages $(have postgresql chromium poppler-utils dicom3tools orthanc orthanc-dicomweb libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0)"

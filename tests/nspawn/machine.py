@@ -7,6 +7,7 @@ that a test writes are gone with `reset`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CORE, UPLINK, SAFE = "endoedge-core.service", "endoedge-uplink.service", "endoedge-safe.service"
 OPT, ETC, RUN = Path("opt/endoedge"), Path("etc/endoedge"), Path("run/endoedge")
 PYTHON = "/opt/endoedge/venv/bin/python"
-UNITS = Path("usr/lib/systemd/system")
+UNITS, SYSTEM = Path("usr/lib/systemd/system"), Path("usr/lib/endoedge")
 PROGRAMS = ("systemd-nspawn", "nsenter", "mosquitto", "mosquitto_sub", "gst-inspect-1.0", "ss")
 START_WITHIN_S = 60.0
 # Of what is done in a box: nothing of ours, which may name folders and packages that it has not.
@@ -164,7 +165,7 @@ def bare(folder: Path, phantom: Path, binds: Mapping[Path, Path]) -> Iterator[Ma
     one, by the place where it does."""
     with _overlay(folder) as root:
         _clear(root, phantom)
-        with _booted(root, binds, folder / "console.txt") as leader:
+        with booted(root, binds, folder / "console.txt") as leader:
             box = Machine(root, leader)
             box.wait(lambda: box.attempt("systemctl", "show", "-P", "Version").returncode == 0, "systemd answers")
             yield box
@@ -176,7 +177,7 @@ def stranger(folder: Path, bare_root: Path, binds: Mapping[Path, Path]) -> Itera
     """A machine of another distribution, whose root file system lies in a folder, as it is."""
     with _overlay(folder, bare_root) as root:
         (root / "etc/machine-id").write_text("")
-        with _booted(root, binds, folder / "console.txt", "multi-user.target") as leader:
+        with booted(root, binds, folder / "console.txt", "multi-user.target") as leader:
             box = Machine(root, leader)
             box.wait(lambda: box.attempt("systemctl", "show", "-P", "Version").returncode == 0, "systemd answers")
             yield box
@@ -186,17 +187,27 @@ def stranger(folder: Path, bare_root: Path, binds: Mapping[Path, Path]) -> Itera
 @contextlib.contextmanager
 def running(folder: Path, phantom: Path) -> Iterator[Machine]:
     """Boot, and power off at the end. `phantom`: a cache with the rendered clip."""
+    with furnished(folder, phantom) as root, booted(root, ours(), folder / "console.txt") as leader:
+        box = Machine(root, leader)
+        box.wait(lambda: box.attempt("systemctl", "show", "-P", "Version").returncode == 0, "systemd answers")
+        box.wait(lambda: box.active(CORE) and box.active(UPLINK), "core and uplink are ready")
+        box.boot_s = {unit: box.ready_after_s(unit) for unit in (CORE, UPLINK)}
+        with controllers(box):
+            yield box
+
+
+@contextlib.contextmanager
+def furnished(folder: Path, phantom: Path) -> Iterator[Path]:
+    """The root of a box that was not started yet."""
     with _overlay(folder) as root:
         _clear(root, phantom)
         _furnish(root)
-        binds = {ROOT: OPT / "checkout", Path(sysconfig.get_path("purelib")): OPT / "site-packages"}
-        with _booted(root, binds, folder / "console.txt") as leader:
-            box = Machine(root, leader)
-            box.wait(lambda: box.attempt("systemctl", "show", "-P", "Version").returncode == 0, "systemd answers")
-            box.wait(lambda: box.active(CORE) and box.active(UPLINK), "core and uplink are ready")
-            box.boot_s = {unit: box.ready_after_s(unit) for unit in (CORE, UPLINK)}
-            with _controllers(box):
-                yield box
+        yield root
+
+
+def ours() -> dict[Path, Path]:
+    """What an environment of `_venv` leads to."""
+    return {ROOT: OPT / "checkout", Path(sysconfig.get_path("purelib")): OPT / "site-packages"}
 
 
 @contextlib.contextmanager
@@ -220,7 +231,7 @@ def _overlay(folder: Path, lower: Path = Path("/")) -> Iterator[Path]:
 
 def _clear(root: Path, phantom: Path) -> None:
     """A machine of its own, without what may be installed on this one."""
-    for name in ("etc/machine-id", ETC, OPT, "var/lib/endoedge", "var/cache/endoedge", "etc/mosquitto/conf.d"):
+    for name in ("etc/machine-id", ETC, OPT, "var/lib/endoedge", "var/cache/endoedge", "etc/mosquitto/conf.d", SYSTEM):
         path = root / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (root / "etc/machine-id").touch()
@@ -236,24 +247,35 @@ def _clear(root: Path, phantom: Path) -> None:
 
 def _furnish(root: Path) -> None:
     """As an installer would, but that packages and the checkout are this machine's own."""
-    _venv(root / OPT)
-    for kind in ("service", "target", "path"):
+    for name in ("checkout", "site-packages"):
+        (root / OPT / name).mkdir(parents=True)
+    release(root / OPT / "releases/first", "0.1.0")
+    (root / OPT / "current").symlink_to("releases/first")
+    (root / OPT / "venv").symlink_to("/run/endoedge-slots/current/venv")
+    for kind in ("service", "target", "path", "socket"):
         for unit in (ROOT / "systemd").glob(f"*.{kind}"):
             shutil.copy(unit, root / UNITS)
+    (root / SYSTEM).mkdir()
+    shutil.copy(ROOT / "edge/update/slot.py", root / SYSTEM / "slot")
+    (root / SYSTEM / "slot").chmod(0o755)
+    shutil.copy(ROOT / "edge/update/slot_image.py", root / SYSTEM)
+    shutil.copy(ROOT / "systemd/endoedge-update-bus.conf", root / SYSTEM / "update-bus.conf")
     for name in ("sysusers", "tmpfiles"):
         shutil.copy(ROOT / "systemd" / f"endoedge.{name}.conf", root / f"usr/lib/{name}.d/endoedge.conf")
     # GStreamer looks through all of its plugins once, and keeps the list where the core's unit has its cache.
     _run("chroot", str(root), "env", "XDG_CACHE_HOME=/var/cache/endoedge", "gst-inspect-1.0")
 
 
-def _venv(opt: Path) -> None:
-    """What `python -m venv --system-site-packages` and pip would make, with this machine's packages beside it."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    site, programs = opt / f"venv/lib/python{version}/site-packages", opt / "venv/bin"
-    for path in (site, programs, opt / "checkout", opt / "site-packages"):
+def release(folder: Path, version: str) -> None:
+    """A release whose environment is what `python -m venv --system-site-packages` and pip would make, with this
+    machine's packages beside it."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    site, programs = folder / f"venv/lib/python{python}/site-packages", folder / "venv/bin"
+    for path in (site, programs):
         path.mkdir(parents=True)
-    (opt / "venv/pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = true\n")
-    (programs / "python").symlink_to(f"/usr/bin/python{version}")
+    (folder / "release.json").write_text(json.dumps({"version": version}))
+    (folder / "venv/pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = true\n")
+    (programs / "python").symlink_to(f"/usr/bin/python{python}")
     (site / "endoedge.pth").write_text("/opt/endoedge/checkout\n/opt/endoedge/site-packages\n")
     command = programs / "endoedge"
     command.write_text("#!/opt/endoedge/venv/bin/python\nimport sys\n\nfrom edge.cli import main\n\nsys.exit(main())\n")
@@ -271,11 +293,10 @@ def _broker(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _booted(
-    root: Path, binds: Mapping[Path, Path], console: Path, target: str = "endoedge-box.target"
-) -> Iterator[int]:
+def booted(root: Path, binds: Mapping[Path, Path], console: Path, target: str = "endoedge-box.target") -> Iterator[int]:
     """The process id of the box's systemd."""
     options = [f"--bind-ro={source.resolve()}:/{target}" for source, target in binds.items()]
+    options += [f"--bind={node}" for node in sorted(Path("/dev").glob("loop*"))]  # images are mounted from them
     options.append("--system-call-filter=adjtimex clock_adjtime")  # to ask for the clock's state, as on a machine
     command = ["systemd-nspawn", "-b", "-D", str(root), "--private-network", "--register=no", "--keep-unit", *options]
     with console.open("wb") as output:
@@ -299,7 +320,7 @@ def _booted(
 
 
 @contextlib.contextmanager
-def _controllers(box: Machine) -> Iterator[None]:
+def controllers(box: Machine) -> Iterator[None]:
     """Control groups of version 1 are read-only in a box of nspawn's; limits on memory and devices need them. Those of
     version 2 are the box's own from the start. What the box leaves behind of them is removed."""
     paths = [line.split(":")[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]

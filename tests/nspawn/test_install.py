@@ -1,13 +1,15 @@
 """`tools/install.sh` on a machine that has the distribution's packages and nothing of ours: install, upgrade, remove.
 
 Needs the wheels for this Python in a folder, for a test downloads nothing:
-    pip download -d DIR -c constraints.txt setuptools wheel .[metrics,console]
+    pip download -d DIR -c constraints.txt setuptools wheel .[metrics,console,update]
     ENDOEDGE_WHEELS=DIR pytest tests/nspawn/test_install.py
 """
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,16 @@ from tests.nspawn.machine import CORE, ETC, ROOT, SITE, UPLINK, Machine
 WHEELS = os.environ.get("ENDOEDGE_WHEELS", "")
 SOURCE, SHELF = "srv/endoedge", "srv/wheels"
 EDITED = SITE + "# edited by a person\n"
-OURS = ("/opt/endoedge", "/usr/bin/endoedge", "/usr/share/endoedge", "/usr/lib/sysusers.d/endoedge.conf")
+OURS = (
+    "/opt/endoedge",
+    "/usr/bin/endoedge",
+    "/usr/share/endoedge",
+    "/usr/lib/endoedge",
+    "/usr/lib/sysusers.d/endoedge.conf",
+    "/var/lib/endoedge-slots",
+    "/run/endoedge-slots",
+)
+KEYS = ("--release-ca", "/srv/ca.pem", "--tuf-root", "/srv/root.json")
 
 
 def install(box: Machine, *arguments: str) -> str:
@@ -44,9 +55,25 @@ def test_install_upgrade_remove(tmp_path: Path, film: Path) -> None:
         assert box.run("systemctl", "is-enabled", "endoedge.target") == "enabled"
         (first,) = releases(box)
         core = box.pid(CORE)
+        assert "no updates" in said
+        assert box.show("endoedge-update.service", "ConditionResult") == "no"
+        assert box.read(Path("run/endoedge-slots/booted")) == "F\n"
+        about = json.loads(box.read(Path(f"opt/endoedge/releases/{first}/release.json")))
+        assert about["hardware"][0].startswith(f"endoedge-{platform.machine()}-")
+        assert f"compatible={about['hardware'][0]}\n" in box.read(ETC / "update/rauc.conf")
+        assert box.run("cat", "/usr/lib/endoedge/system") == str(about["system"]) == "1"
 
+        # As it was laid down before there were slots.
+        box.run("ln", "-sfn", "/opt/endoedge/current/venv", "/opt/endoedge/venv")
+        box.run("cp", "/srv/endoedge/LICENSE", "/srv/ca.pem")
+        box.run("cp", "/srv/endoedge/LICENSE", "/srv/root.json")
+        (box.root / "var/lib/endoedge-slots/boot.json").write_text("of slots that this takes the place of")
         (box.root / ETC / "endoedge.toml").write_text(EDITED)
-        install(box, "--wheels", f"/{SHELF}")
+        said = install(box, "--wheels", f"/{SHELF}", *KEYS)
+        assert "no updates" not in said
+        assert box.run("readlink", "/opt/endoedge/venv") == "/run/endoedge-slots/current/venv"
+        assert box.attempt("test", "-e", "/var/lib/endoedge-slots/boot.json").returncode
+        assert box.run("cat", "/etc/endoedge/update/root.json") == box.run("cat", "/srv/endoedge/LICENSE")
         assert box.read(ETC / "endoedge.toml") == EDITED
         (second,) = releases(box)
         assert second != first

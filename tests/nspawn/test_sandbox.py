@@ -13,14 +13,21 @@ from tests.nspawn.machine import CORE, PYTHON, ROOT, SAFE, UPLINK, Machine
 pytestmark = pytest.mark.timeout(300)  # the first one waits for the boot
 PROBE = f"{PYTHON} /opt/endoedge/checkout/tests/nspawn/probe.py"
 # What makes a service of a probe; and its user, so that it is the rules that refuse, and not a file's owner.
-LEFT_OUT = r"(Type|Exec\w+|\w*Watchdog\w*|Restart\w*|Start\w+|OnFailure|Conflicts|After|Wants|PartOf|User|Group)="
+LEFT_OUT = (
+    r"(Type|Exec\w+|\w*Watchdog\w*|Restart\w*|Start\w+|OnFailure|Conflicts|After|Wants|PartOf|User|Group|Condition\w+)="
+)
 SELFTEST, ORDER = "endoedge-selftest.service", "endoedge-order@.service"
+UPDATE, TRIAL, SWITCH, RAUC = (f"endoedge-{name}.service" for name in ("update", "trial", "switch", "rauc"))
 ALLOWED = {
     CORE: {"video device", "ask the clock"},
     UPLINK: {"network", "ask the clock"},
     SAFE: set(),
     SELFTEST: {"network"},
     ORDER: set(),
+    UPDATE: {"network", "ask the clock"},
+    TRIAL: set(),
+    SWITCH: set(),
+    RAUC: {"list homes"},  # it may read what it is shown, and for homes that is an empty folder
 }
 # What nspawn itself forbids the whole box: setting the clock, ProtectHostname and ProtectKernelTunables stay untried.
 CLOSED = {"clock", "host name", "kernel setting"}

@@ -35,6 +35,10 @@ def install() -> None:
     """As an installer would: units, users and folders, from the repository, unchanged."""
     units = [*UNITS.glob("*.service"), *UNITS.glob("*.target")]
     run("install", "-m", "644", "-t", "/etc/systemd/system", *map(str, sorted(units)))
+    # The release that runs is this checkout, as if it had been installed.
+    run("install", "-D", "-m", "755", str(CHECKOUT / "edge/update/slot.py"), "/usr/lib/endoedge/slot")
+    run("install", "-m", "644", str(CHECKOUT / "edge/update/slot_image.py"), "/usr/lib/endoedge/slot_image.py")
+    run("ln", "-sfn", ".", str(CHECKOUT.parent / "current"))
     for kind in ("sysusers", "tmpfiles"):
         run("install", "-m", "644", str(UNITS / f"endoedge.{kind}.conf"), f"/usr/lib/{kind}.d/endoedge.conf")
     run("install", "-m", "644", str(UNITS / "endoedge.rules"), "/usr/lib/udev/rules.d/72-endoedge.rules")
