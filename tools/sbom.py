@@ -31,7 +31,7 @@ from edge.errors import EdgeError, ModelError  # noqa: E402
 from edge.types import Manifest  # noqa: E402
 from tools.debs import Deb, closure, installed  # noqa: E402
 
-EXTRAS = ("metrics", "console")  # of pyproject.toml: what tools/install.sh installs
+EXTRAS = ("metrics", "console", "update")  # of pyproject.toml: what tools/install.sh installs
 SPEC = "1.6"
 MAIN = "root-component"  # as cyclonedx-py calls what the document is about
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:endoedge:sbom")
@@ -73,10 +73,18 @@ def main() -> int:
 # ---------------------------------------------------------------------------------------------- Python
 
 
-def python_document(python: str) -> dict[str, Any]:
+def of_release(python: Path, share: Path, project: Path) -> str:
+    """Of a release image (tools/release): its environment, models and pipelines. What its box has from the
+    distribution is the box's. No time is in it."""
+    found = python_document(str(python), project)
+    metadata = {key: value for key, value in found["metadata"].items() if key != "timestamp"}
+    return document(metadata, [python_part(found, project), model_part(share)])
+
+
+def python_document(python: str, project: Path = ROOT / "pyproject.toml") -> dict[str, Any]:
     """What cyclonedx-py says of a whole environment."""
     words = ["environment", "--output-reproducible", "--sv", SPEC, "--of", "JSON"]
-    words += ["--pyproject", str(ROOT / "pyproject.toml"), python]
+    words += ["--pyproject", str(project), python]
     done = subprocess.run([sys.executable, "-m", "cyclonedx_py", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -85,12 +93,12 @@ def python_document(python: str) -> dict[str, Any]:
     return found
 
 
-def python_part(found: Mapping[str, Any]) -> Part:
+def python_part(found: Mapping[str, Any], pyproject: Path = ROOT / "pyproject.toml") -> Part:
     """Of an environment, what `endoedge` with EXTRAS needs. Raises EdgeError when a part of that is not installed."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    project = read_toml(ROOT / "pyproject.toml")["project"]
+    project = read_toml(pyproject)["project"]
     lines = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
     asked = [Requirement(line) for line in lines]
     needed = {canonicalize_name(one.name) for one in asked if one.marker is None or one.marker.evaluate()}

@@ -49,7 +49,7 @@ BUNDLE = Limit(seconds=30.0, quota=120 << 10)  # 4 KiB/s
 SIGNED = "x-endoedge-signed"  # in timestamp.json's signed part: when that was
 _KIB = 1 << 10
 _CONFIG = UpdaterConfig(
-    max_root_rotations=32,  # in one check; the next one goes on from there
+    max_root_rotations=256,  # since the root that was installed; each is signed by the one before it
     max_delegations=0,
     root_max_length=16 * _KIB,
     timestamp_max_length=4 * _KIB,
@@ -163,7 +163,8 @@ class Client:
             chain = _Chain.read(work)
             newest = max(filter(None, (seen, chain.signed_at)))
             if chain.expires_at <= max(reference, newest):
-                raise ExpiredMetadataError(f"the chain expired at {_text(chain.expires_at)}")
+                words = f"it expired at {_text(chain.expires_at)}, and says itself that it is {_text(newest)}"
+                raise ExpiredMetadataError(words)
             if target is None:
                 offer_file.unlink(missing_ok=True)
             elif target.length > OFFER_MOST:
@@ -307,9 +308,7 @@ def _in_plain_words(fetcher: _Fetcher, reference: datetime) -> Iterator[None]:
         yield
     except DownloadHTTPError as exc:
         if fetcher.asked.endswith("/timestamp.json"):
-            raise UpdateError(
-                f"{fetcher.base}: no update repository there ({fetcher.asked} is missing)", "absent"
-            ) from exc
+            raise UpdateError(f"{exc}: no update repository at this address", "absent") from exc
         words = f"{exc}: the repository is not whole; perhaps it is being published: it is tried again"
         raise UpdateError(words, "unreachable") from exc
     except (RepositoryError, ValueError) as exc:

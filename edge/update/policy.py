@@ -107,8 +107,8 @@ def _not_for_this_box(offer: Offer, box: Box, rules: Rules) -> Iterator[Against]
         words = f"it needs system part {offer.system}, and this box has {box.system}: tools/install.sh of that version"
         yield Against(code="system", words=words, waits=False)
     if offer.bundle.sha256 in box.refused:
-        words = "it was tried here and did not hold; the next version is awaited"
-        yield Against(code="refused", words=words, waits=False)
+        words = "it was tried here and did not hold; the next version is awaited, or a person's word"
+        yield Against(code="refused", words=words)
     if offer.bundle.sha256 not in box.agreed and not chosen(box.device, offer.version, offer.share):
         words = f"it is given to {offer.share:.0%} of the boxes so far, and this one is not among them"
         yield Against(code="share", words=words)

@@ -105,10 +105,10 @@ class Updater:
     def turn(self) -> UpdateStatus:
         """One step of whatever is to be done now; how things stand after it. Never raises for what is wrong outside."""
         try:
-            for wish in self._wishes.take():
-                self._hear(wish)
             if self._job is not None and self._job.done:
                 self._finish(self._job)
+            for wish in self._wishes.take():
+                self._hear(wish)
             if self._job is None:
                 self._settle()
                 self._step()
@@ -352,6 +352,8 @@ class Updater:
         base = wish.source or self._config.url
         if memory.state not in OTHER_STATES_LOOK:
             raise UpdateError(f"not now: {memory.state}; see `endoedge update status`")
+        if self._job is not None and self._job.name == "check" and not wish.source:
+            return  # it is being looked already
         if wish.verb == "check" or wish.source or memory.offer is None:
             if not base:
                 raise UpdateError("update.url is not set: name a stick's folder")
@@ -403,7 +405,7 @@ class Updater:
         if wish.verb == "install":
             if not wish.version:
                 raise UpdateError(f"name the version that you agree to: endoedge update install {offer.version}")
-            if digest not in memory.agreed:
+            if digest not in memory.agreed or digest in self._this_box().refused:
                 return self._become(state.agree(memory, digest), f"{wish.who} agrees to {offer.version}")
             if memory.state in ("switching", "trying"):
                 return self._wishes.answer(wish, f"{offer.version} is written, and the box switches to it now")

@@ -252,7 +252,7 @@ def _refuse(status: int, url: str) -> None:
         return
     if status == 416:
         raise RangeRefusedError(f"{url}: the server has no such part of it (416)", "unreachable")
-    if status in (404, 410):
+    if status in (403, 404, 410):  # stores that may not be listed say 403 of what they do not have
         raise UpdateError(f"{url}: not there ({status})", "absent")
     raise UpdateError(f"{url}: the server answers {status}; it is tried again", "unreachable")
 
@@ -300,6 +300,8 @@ def _reason(exc: BaseException) -> str:
             break
         last = onward
         seen.append(last)
+    if isinstance(exc, urllib3.exceptions.ProtocolError) and isinstance(last, urllib3.exceptions.IncompleteRead):
+        return f"it ended {last.expected} bytes early; it is tried again"
     if isinstance(last, ssl.SSLCertVerificationError):
         return f"its certificate does not hold: {last.verify_message}; is this box's clock right?"
     if isinstance(last, OSError) and last.strerror:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from edge.types import SignalState
 from edge.updating import Answer, UpdateStatus
 from tests.support.static_server import StaticServer
 from tools.ota import desk, releases
@@ -27,7 +26,9 @@ class Stage:
     def __init__(self, folder: Path, server: StaticServer, publisher: Publisher) -> None:
         self.publisher, self.server = publisher, server
         self.installed = releases.thin_folder(folder / "installed", "1.0.0")
-        self.box = Desk(folder / "box", publisher.ca, publisher.root, self.installed, desk.site(server.url), {}, TRIAL_S)
+        self.box = Desk(
+            folder / "box", publisher.ca, publisher.root, self.installed, desk.site(server.url), {}, TRIAL_S
+        )
         self.steady = Steady(self.box.run_dir, "1.0.0")
         self.wrong = ""
 

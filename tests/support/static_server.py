@@ -1,7 +1,7 @@
 """A web server of files over a real socket, that counts what it sends, and can be made to misbehave.
 
-    with StaticServer(folder) as server:
-        server.url, server.sent("bundles/*"), server.faults["*.json"] = Fault(status=503)
+    with StaticServer(folder) as server: server.url, server.sent("bundles/*")
+    server.faults["*.json"] = Fault(status=503)
 
 Ranges, ETags, keep-alive, TLS. Its send buffers are small, so that what it counts is what was sent and not what waits.
 """

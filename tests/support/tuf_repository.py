@@ -68,10 +68,10 @@ class Repository:
         return file
 
     def publish(self, days: float = 7) -> None:
-        """New versions of the three, that are good for so many days."""
+        """New versions of the three, that are good for so many days, the timestamp for one at most."""
         self.publish_targets(days)
         self.publish_snapshot(days)
-        self.publish_timestamp(days)
+        self.publish_timestamp(min(days, 1))
 
     def publish_targets(self, days: float = 7) -> None:
         self._next(self.targets, days)
@@ -111,11 +111,13 @@ class Repository:
         return self._put(name, part, keys)
 
     def lay(self, folder: Path) -> Path:
-        """Exactly these files, and no others."""
+        """Exactly these files, and no others. Who reads meanwhile finds the old state or the new one."""
         wanted = {folder / name: content for name, content in (self.files | self.bundles).items()}
-        for path, content in wanted.items():
+        for path in sorted(wanted, key=lambda path: path.name == "timestamp.json"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            scratch = path.with_name(f"{path.name}.new")
+            scratch.write_bytes(wanted[path])
+            scratch.replace(path)
         for path in folder.rglob("*"):
             if path.is_file() and path not in wanted:
                 path.unlink()

@@ -40,7 +40,7 @@ def test_on_a_good_night_nothing_is_against_it(step: Step) -> None:
         ("runs", {"box": {"version": "1.2"}}, STEPS, False),
         ("older", {"box": {"version": "1.10.0"}}, STEPS, False),
         ("too_far", {"offer": {"at_least": "1.1.1"}}, STEPS, False),
-        ("refused", {"box": {"refused": frozenset({DIGEST})}}, STEPS, False),
+        ("refused", {"box": {"refused": frozenset({DIGEST})}}, STEPS, True),
         ("share", {"offer": {"share": 0.0}, "box": {"agreed": frozenset()}, "rules": {"consent": False}}, STEPS, True),
         ("disk", {"moment": {"free_bytes": 100 << 20}}, ("download",), True),
         ("consent", {"box": {"agreed": frozenset()}}, ("install", "switch"), True),

@@ -66,11 +66,23 @@ def newest_root(folder: Path) -> Metadata[Root]:
 
 def read(folder: Path) -> State:
     """The newest of all. Raises UpdateError: no repository, or one whose signatures do not hold."""
-    root = newest_root(folder)
-    timestamp = _verified(root, folder, "timestamp.json", Timestamp)
-    snapshot = _verified(root, folder, f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot)
-    number = snapshot.signed.meta["targets.json"].version
-    return State(root, timestamp, snapshot, _verified(root, folder, f"{number}.targets.json", Targets))
+    root, found = newest_root(folder), files(folder)
+    for role, (name, metadata) in found.items():
+        try:
+            root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        except RepositoryError as exc:
+            raise UpdateError(f"{folder}/metadata/{name}: {exc}") from exc
+    return State(root, found["timestamp"][1], found["snapshot"][1], found["targets"][1])
+
+
+def files(folder: Path) -> dict[str, tuple[str, Metadata[Any]]]:
+    """Name and content of each role's newest file, whoever signed it."""
+    timestamp: Metadata[Timestamp] = _load(folder, "timestamp.json", Timestamp)
+    name = f"{timestamp.signed.snapshot_meta.version}.snapshot.json"
+    snapshot: Metadata[Snapshot] = _load(folder, name, Snapshot)
+    last = f"{snapshot.signed.meta['targets.json'].version}.targets.json"
+    targets = _load(folder, last, Targets)
+    return {"targets": (last, targets), "snapshot": (name, snapshot), "timestamp": ("timestamp.json", timestamp)}
 
 
 def offers(folder: Path) -> dict[str, Offer]:
@@ -97,15 +109,6 @@ def _load(folder: Path, name: str, kind: type[Any]) -> Metadata[Any]:
         raise UpdateError(f"{file}: {exc}") from exc
     if not isinstance(found.signed, kind):
         raise UpdateError(f"{file}: expected metadata of {kind.type}, found {found.signed.type}")
-    return found
-
-
-def _verified(root: Metadata[Root], folder: Path, name: str, kind: type[Any]) -> Metadata[Any]:
-    found = _load(folder, name, kind)
-    try:
-        root.signed.verify_delegate(kind.type, found.signed_bytes, found.signatures)
-    except RepositoryError as exc:
-        raise UpdateError(f"{folder}/metadata/{name}: {exc}") from exc
     return found
 
 
@@ -162,6 +165,22 @@ def refresh(folder: Path, snapshot: Signer, timestamp: Signer, at: datetime | No
         number = state.timestamp.signed.version + 1
         _put_signed(folder, "timestamp.json", _timestamp(number, state.snapshot.signed.version, at), timestamp)
         return due
+
+
+def for_stick(folder: Path, to: Path, snapshot: Signer, timestamp: Signer, *, days: int) -> str:
+    """Snapshot and timestamp with a longer life, written to the stick alone; the repository goes on with the numbers
+    after them, so that a number never means two things. Within `changing`. Returns the name of the targets' file."""
+    state, at = read(folder), now()
+    expires = at + timedelta(days=days)
+    number, stamp = state.snapshot.signed.version + 1, state.timestamp.signed.version + 1
+    for into, ends in ((to, expires), (folder, None)):
+        state.snapshot.signed.version, state.snapshot.signed.expires = number, ends or _expiry("snapshot", at)
+        _put_signed(into, f"{number}.snapshot.json", state.snapshot.signed, snapshot)
+        made = _timestamp(stamp, number, at)
+        made.expires = ends or made.expires
+        _put_signed(into, "timestamp.json", made, timestamp)
+        number, stamp = number + 1, stamp + 1
+    return f"{state.targets.signed.version}.targets.json"
 
 
 def described(bundle: Path, version: str, hardware: str) -> Bundle:

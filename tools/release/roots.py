@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
@@ -75,7 +75,7 @@ def sign(folder: Path, draft: Metadata[Root], by: Sequence[Signer]) -> list[str]
         if signer.public_key.keyid not in wanted:
             raise UpdateError(f"key {signer.public_key.keyid[:16]}: not a root key of version {draft.signed.version}")
         draft.sign(signer, append=True)
-    lacks = wanting(before, draft)
+    lacks = wanting(before, draft) or unready(folder, draft)
     if not lacks:
         repository.put_metadata(folder, f"{draft.signed.version}.root.json", draft)
         (folder / DRAFT).unlink(missing_ok=True)
@@ -95,6 +95,18 @@ def wanting(before: Metadata[Root] | None, draft: Metadata[Root]) -> list[str]:
     return lacks
 
 
+def unready(folder: Path, draft: Metadata[Root]) -> list[str]:
+    """What stands in the repository and would not hold any more with that root in force."""
+    lacks = []
+    for role, (name, metadata) in repository.files(folder).items():
+        try:
+            draft.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        except RepositoryError:
+            keys = " ".join(key[:16] for key in draft.signed.roles[role].keyids)
+            lacks.append(f"{name}, signed with {role}'s key {keys}: `keys sign` where that key is (--keys DIR)")
+    return lacks
+
+
 def read_draft(folder: Path) -> Metadata[Root]:
     """Raises UpdateError: there is none, or it is not a successor of what stands."""
     file = folder / DRAFT
@@ -111,13 +123,8 @@ def read_draft(folder: Path) -> Metadata[Root]:
 def co_sign(folder: Path, role: Role, signer: Signer) -> None:
     """Adds the coming key's signature to what the old one has signed, so that there is no moment in which a reader's
     root and the metadata do not fit: the old root knows the old signature, the new root the new one."""
-    state = repository.read(folder)
-    files: dict[Role, tuple[str, Metadata[Any]]] = {
-        "timestamp": ("timestamp.json", state.timestamp),
-        "snapshot": (f"{state.snapshot.signed.version}.snapshot.json", state.snapshot),
-        "targets": (f"{state.targets.signed.version}.targets.json", state.targets),
-    }
-    name, metadata = files[role]
+    repository.read(folder)  # nothing foreign is signed
+    name, metadata = repository.files(folder)[role]
     metadata.sign(signer, append=True)
     repository.put_metadata(folder, name, metadata)
 

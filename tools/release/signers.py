@@ -114,8 +114,7 @@ def public_pem(key: SSlibKey) -> bytes:
 
 def passphrase(file: Path) -> bytes | None:
     """For that file: None where it has none."""
-    content = file.read_bytes()
-    if b"BEGIN ENCRYPTED PRIVATE KEY" not in content and b"Proc-Type: 4,ENCRYPTED" not in content:
+    if not encrypted(file):
         return None
     given = os.environ.get(PASSPHRASE)
     if given is None:
@@ -125,15 +124,27 @@ def passphrase(file: Path) -> bytes | None:
     return given.encode()
 
 
+def encrypted(file: Path) -> bool:
+    content = file.read_bytes()
+    return b"BEGIN ENCRYPTED PRIVATE KEY" in content or b"Proc-Type: 4,ENCRYPTED" in content
+
+
 # ----------------------------------------------------------------------------------------------- openssl
 
 
 def openssl_key(option: str, reference: str | Path) -> list[str]:
     """How an openssl command is told of a private key: `option` is -key, -signkey, -CAkey..."""
-    form = {"-CAkey": "-CAkeyform"}.get(option, "-keyform")
+    form = "-CAkeyform" if option == "-CAkey" else "-keyform"
     if str(reference).startswith(URI):
         return ["-engine", "pkcs11", form, "engine", option, str(reference)]
     return [option, str(reference)]
+
+
+def secret(reference: str | Path) -> list[str]:
+    """How an openssl command is told of the key's passphrase or PIN. Nothing of it is on the command line."""
+    if str(reference).startswith(URI):
+        return ["-passin", f"env:{PIN}"] if PIN in os.environ else []
+    return ["-passin", f"env:{PASSPHRASE}"] if PASSPHRASE in os.environ and encrypted(Path(reference)) else []
 
 
 def openssl(arguments: list[str], content: bytes = b"") -> bytes:
@@ -155,8 +166,7 @@ def openssl(arguments: list[str], content: bytes = b"") -> bytes:
 def _in_hardware(arguments: list[str], content: bytes) -> bytes:
     command, *rest = arguments
     form = "-inform" if command == "pkey" else "-keyform"
-    secret = ["-passin", f"env:{PIN}"] if PIN in os.environ else []
-    return openssl([command, "-engine", "pkcs11", form, "engine", *rest, *secret], content)
+    return openssl([command, "-engine", "pkcs11", form, "engine", *rest, *secret(URI)], content)
 
 
 def _hint(arguments: list[str], said: bytes) -> str:

@@ -1,0 +1,7 @@
+"""x"""
+
+HELP = "x"
+
+
+def arguments(p):
+    pass
