@@ -41,7 +41,10 @@ class Beside(NamedTuple):
     restarts: bool = False  # a reset is one; without it, it is the machine's end
 
 
-def command(image: Image, checkout: Path, mode: str, kvm: bool, beside: Beside = Beside()) -> list[str]:
+ALONE = Beside()
+
+
+def command(image: Image, checkout: Path, mode: str, kvm: bool, beside: Beside = ALONE) -> list[str]:
     """Everything but the console and the port."""
     # What is written to a scratch file is gone with it: every boot begins with the same disk.
     disk = f"file={_quoted(beside.disk or image.disk)},format=raw,if=virtio,snapshot={'off' if beside.disk else 'on'}"
@@ -81,7 +84,7 @@ class Machine:
         names: list[str],
         console: Path,
         kvm: bool,
-        beside: Beside = Beside(),
+        beside: Beside = ALONE,
     ) -> None:
         self._command = command(image, checkout, f"run:{','.join(names)}", kvm, beside)
         self._console = console

@@ -30,7 +30,8 @@ def program(name: str) -> str:
     """Its path. EdgeError saying how to get it."""
     found = shutil.which(name, path=_PATH)
     if found is None:
-        raise EdgeError(f"{name} is not installed; as root: apt-get install --no-install-recommends {({**BUILD, **UPDATES})[name]}")
+        package = {**BUILD, **UPDATES}[name]
+        raise EdgeError(f"{name} is not installed; as root: apt-get install --no-install-recommends {package}")
     return found
 
 

@@ -38,6 +38,15 @@ class Session(Struct, frozen=True, kw_only=True):
     boots: int
 
 
+def joined(one: Session, other: Session) -> Session:
+    return Session(
+        results=[*one.results, *other.results],
+        kernel=one.kernel or other.kernel,
+        boot_s=one.boot_s or other.boot_s,
+        boots=one.boots + other.boots,
+    )
+
+
 Watcher = Callable[[Word], None]
 
 

@@ -1,4 +1,4 @@
-"""A release's root folder without what takes room: program, models and pipelines are the checkout's, packages the twin's.
+"""A release's root folder without what takes room: program, models, pipelines are the checkout's, packages the twin's.
 
 The host makes images of such folders; the guest lays one down as the release that was installed first.
 """

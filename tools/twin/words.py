@@ -50,7 +50,7 @@ class Runs(Struct, frozen=True, kw_only=True, tag="runs"):
     state: str  # of the updater's memory; "" when there is none yet
     booted: str  # A, B, F
     sha256: str  # of the image in that slot, as long as it was written; "" for F
-    version: str  # that the core says it is of; "" when none is live
+    version: str  # that the core says it is of; "" when it says nothing just now
     waits: tuple[str, ...] = ()  # what speaks against the next step, by its code
     refused: tuple[str, ...] = ()
     offered: str = ""

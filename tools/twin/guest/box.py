@@ -21,7 +21,7 @@ UNITS = CHECKOUT / "systemd"
 SITE = Path("/etc/endoedge/endoedge.toml")
 RUN_DIR = Path("/run/endoedge")
 NAME = "twin"
-CORE, UPLINK = "endoedge-core.service", "endoedge-uplink.service"
+CORE, UPLINK, SLOT = "endoedge-core.service", "endoedge-uplink.service", "endoedge-slot.service"
 CONSOLE = "endoedge-console@{}.service"  # of a port
 CAPTURE: Mapping[str, Any] = {"source": "v4l2", "device": str(DEVICE), "field": "whole"}  # vivid draws no endoscope
 

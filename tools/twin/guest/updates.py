@@ -20,42 +20,51 @@ from edge.update import slot, slot_image, state
 from edge.updating import STATUS, UpdateStatus
 from tools.twin.guest import box, vivid
 from tools.twin.guest.vivid import HD_25, Hdmi
+from tools.twin.thin import CHECKOUT
 from tools.twin.words import Runs
 
-GIVEN = box.CHECKOUT / "twin"  # by the host: whose releases are taken, and from where
+GIVEN = CHECKOUT / "twin"  # by the host: whose releases are taken, and from where
 TRUST, STORE, SHOWN = Path("/etc/endoedge/update"), Path("/var/lib/endoedge-slots"), Path("/run/endoedge-slots")
 MEMORY = Path("/var/lib/endoedge-update/state.json")
 PARTS = ("slot", "trial", "bus", "rauc", "update", "switch", "selftest", "core", "uplink")
 HOST, ADDRESS = "10.0.2.2", "10.0.2.15/24"  # as QEMU's user network has it
 STICK = Path("/media/stick")
+_CARDRESET = 0x20  # linux/watchdog.h
 # The gate, shorter than a site's: what is tried here is the road, not the release.
 GATE = {"healthy_s": 10.0}
 TRIAL_S = 180
+FRESH_NS = 5_000_000_000
+WATCHDOG_S = 10  # a third of a box's: an emulated machine hangs slowly
 
 
 class Given(Struct, frozen=True, kw_only=True):
     """`twin/updates.json`. `port`: of the host's web server; 0: releases come on sticks."""
 
     port: int
-    watchdog_s: int  # after which the machine's own resets it
+    versions: tuple[str, ...]  # in this order
+    whole: str = ""  # the one of them that is whole in itself
 
 
-def become_a_box() -> None:
-    """Whatever was done before its power went."""
-    given = msgspec.json.decode((GIVEN / "updates.json").read_bytes(), type=Given)
-    if given.port:
+def given() -> Given:
+    return msgspec.json.decode((GIVEN / "updates.json").read_bytes(), type=Given)
+
+
+def become_a_box(camera: bool) -> None:
+    """Whatever was done before its power went. Without a camera it says so, and is looked at all the same."""
+    if given().port:
         _join_network()
     if not (box.SYSTEM / "system").exists():
         box.install()
-        _install_updates(given)
-    Hdmi().load(timings=HD_25)
+        _install_updates()
+    if camera:
+        Hdmi().load(timings=HD_25)
     box.run("systemctl", "start", "endoedge.target")
 
 
-def _install_updates(given: Given) -> None:
+def _install_updates() -> None:
     """As tools/install.sh --release-ca FILE --tuf-root FILE; its last step last."""
     more: dict[str, dict[str, Any]] = {
-        "update": {"url": f"http://{HOST}:{given.port}" if given.port else "", "spare_mib": 16},
+        "update": {"url": f"http://{HOST}:{port}" if (port := given().port) else "", "spare_mib": 16},
         "update.gate": GATE,
     }
     box.write_site(more=more)
@@ -67,7 +76,7 @@ def _install_updates(given: Given) -> None:
     for name in slot.SLOTS:
         (STORE / f"{name}.img").touch()
     _drop_in("system/endoedge-slot.service.d", f"[Service]\nEnvironment=ENDOEDGE_TRIAL_S={TRIAL_S}\n")
-    _drop_in("system.conf.d", f"[Manager]\nRuntimeWatchdogSec={given.watchdog_s}\n")
+    _drop_in("system.conf.d", f"[Manager]\nRuntimeWatchdogSec={WATCHDOG_S}\n")
     box.run("systemctl", "daemon-reexec")
     box.run("systemctl", "enable", "endoedge.target")
     box.run("sync")
@@ -98,6 +107,19 @@ def mount_stick(name: str) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     box.run("mount", "-o", "ro", str(device), str(place))
     return place
+
+
+def reset_by_watchdog() -> str:
+    """Its name, when its timer ended the boot before this one."""
+    for folder in Path("/sys/class/watchdog").iterdir():
+        if int((folder / "bootstatus").read_text()) & _CARDRESET:
+            return (folder / "identity").read_text().strip()
+    return ""
+
+
+def booted_at() -> float:
+    """By the wall clock."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 # ------------------------------------------------------------------------------------------------ what it is told
@@ -148,12 +170,16 @@ def boot() -> slot.Boot:
     return slot.read(STORE / "boot.json")
 
 
+def core() -> CoreStatus | None:
+    """What it says now."""
+    found = status.read(box.RUN_DIR / "status.json", CoreStatus)
+    return found if found is not None and time.monotonic_ns() - found.updated_ns < FRESH_NS else None
+
+
 def live() -> CoreStatus | None:
     """The core, when it is live now, with pictures."""
-    core = status.read(box.RUN_DIR / "status.json", CoreStatus)
-    if core is None or time.monotonic_ns() - core.updated_ns > 5_000_000_000:
-        return None
-    return core if core.state is SignalState.LIVE and core.fps > 0 else None
+    found = core()
+    return found if found is not None and found.state is SignalState.LIVE and found.fps > 0 else None
 
 
 class Look:
@@ -163,13 +189,12 @@ class Look:
         self._digest = ("", 0.0, "")
 
     def now(self) -> Runs:
-        core, runs, known = live(), booted(), memory()
-        told = said()
+        found, runs, known, told = core(), booted(), memory(), said()
         return Runs(
             state=known.state if known else "",
             booted=runs,
-            sha256=self._sha256(runs) if runs in slot.SLOTS and core else "",
-            version=core.version if core else "",
+            sha256=self._sha256(runs) if runs in slot.SLOTS and found else "",
+            version=found.version if found else "",
             waits=tuple(one.code for one in told.obstacles) if told else (),
             refused=tuple(one.version for one in known.refused) if known else (),
             offered=known.offer.version if known and known.offer else "",
