@@ -26,6 +26,10 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])  # m
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
+def there(name: str) -> bool:
+    return shutil.which(name, path=_PATH) is not None
+
+
 def program(name: str) -> str:
     """Its path. EdgeError saying how to get it."""
     found = shutil.which(name, path=_PATH)

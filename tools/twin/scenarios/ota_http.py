@@ -1,5 +1,5 @@
-"""Over HTTP from the release that was installed to one, and on to the next: by a person's consent, on trial, held; the
-pictures go on, and no message of the switches is lost."""
+"""Over HTTP from the release that was installed to one, and on to the next: by a person's consent, not while there is
+a procedure, on trial, held; the pictures go on, and no message of the switches is lost."""
 
 from __future__ import annotations
 
