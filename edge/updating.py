@@ -91,6 +91,7 @@ class UpdateStatus(Struct, frozen=True, kw_only=True):
     offer: Said | None = None
     obstacles: tuple[Obstacle, ...] = ()
     checked_at: str = ""  # when the channel was last seen; RFC 3339, UTC
+    checked_bytes: int = 0  # that it cost
     clock_trusted: bool = False
     trouble: str = ""  # what a person should know: no network, expired metadata, a version that did not hold
     refused: tuple[str, ...] = ()  # versions that were tried here and did not hold, newest last

@@ -29,6 +29,8 @@ packages="python3-venv python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gs
 # lrzsz receives what the console sends. squashfs-tools makes releases. xfsprogs and fiu-utils are for disks that fail (tools/faults.sh).
 [ "$extras" = dev ] && packages="$packages mosquitto-clients squashfs-tools gstreamer1.0-x gir1.2-gst-rtsp-server-1.0 xvfb fonts-dejavu-core systemd-container lrzsz
   xfsprogs fiu-utils"
+# Keys in hardware (tools/release): a token in software.
+[ "$extras" = dev ] && packages="$packages $(have softhsm2 opensc libengine-pkcs11-openssl)"
 # The report server's tests: its other database, a browser, a PACS and a second reading of DICOM; each where the distribution has it.
 [ "$extras" = dev ] && packages="$packages $(have postgresql chromium poppler-utils dicom3tools orthanc orthanc-dicomweb libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0)"
 # Pango and HarfBuzz make the server's PDFs; a letter that no font has is an error there, so some fonts.

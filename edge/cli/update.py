@@ -85,7 +85,8 @@ def page(now: UpdateStatus) -> Iterator[str]:
             yield f"lacks      {now.trial.lacks}"
     if now.refused:
         yield f"refused    {', '.join(now.refused)}"
-    yield f"checked    {now.checked_at or 'not yet'}{'' if now.clock_trusted else ' (the clock is not trusted)'}"
+    cost = f", {now.checked_bytes} bytes" if now.checked_bytes else ""
+    yield f"checked    {now.checked_at or 'not yet'}{cost}{'' if now.clock_trusted else ' (the clock is not trusted)'}"
     if now.trouble:
         yield f"trouble    {now.trouble}"
 
@@ -111,9 +112,6 @@ def _history(site: Site) -> int:
 
 def _wish(site: Site, options: argparse.Namespace) -> int:
     verb: Verb = options.verb
-    now = read_status(site)
-    if verb == "install" and not options.version and options.source is None:
-        return _what_is_offered(now)
     if options.version and verb not in ("install", "download"):
         raise UsageError(f"{verb} takes no version")
     source = ""
@@ -123,6 +121,9 @@ def _wish(site: Site, options: argparse.Namespace) -> int:
         if not (options.source / "metadata").is_dir():
             raise UpdateError(f"{options.source}: no repository: expected a folder `metadata` in it")
         source = str(options.source.resolve())
+    now = read_status(site)
+    if verb == "install" and not options.version and not source:
+        return _what_is_offered(now)
     id_ = updating.wish(_places(site).wishes, verb, _who(), options.version, source)
     answer = _follow(site, id_)
     print(answer.words, file=sys.stdout if answer.ok else sys.stderr)

@@ -2,10 +2,11 @@
 
     FOLDER/SHA256.part   ->   FOLDER/SHA256.raucb
 
-A part's length is its progress: it is synced at each multiple of STEP before more is written, so that after a power
-cut all but what follows the last multiple is certain, and no second file has to say how much. (posix_fallocate would
-make that length the whole one from the start; room is looked for before, and the policy keeps more of it free.) What
-is there is hashed again when it goes on, and the rest while it comes: the whole is never read a second time.
+A part's length is its progress: it is synced at each multiple of STEP before more is written, and never becomes less,
+so that after a power cut all but what follows the last multiple is certain, and no second file has to say how much.
+(posix_fallocate would make that length the whole one from the start; room is looked for before, and the policy keeps
+more of it free.) What is there is hashed again when it goes on, and the rest while it comes: the whole is never read a
+second time.
 
 No If-Range: the digest says which file is meant, and mirrors of one file differ in their ETags. Where two files were
 joined nevertheless, the digest says so, and all of it is fetched anew the next time.
@@ -98,8 +99,9 @@ class _Part:
             if self._hash.hexdigest() == self._sha256:
                 return
             self._hash, self.have = before, certain
-        self._file.truncate(certain)
-        self._file.seek(certain)
+        if length > self.size:
+            self._file.truncate(0)
+        self._file.seek(certain)  # what follows is written over, not cut off: the length would say that less is certain
 
     def _read(self, count: int, stop: Stop) -> None:
         while count > 0 and (piece := self._file.read(min(count, _HASHED))):

@@ -55,13 +55,38 @@ def mount(image: Path, known: dict[str, str], place: Path) -> None:
     unmount(place)
     verify(image, int(known["size"]), known["sha256"])
     place.mkdir(parents=True, exist_ok=True)
-    options = "ro,nodev,nosuid" if image.is_block_device() else "ro,nodev,nosuid,loop"
-    command = ["mount", "-t", "squashfs", "-o", options, str(image), str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or not os.path.lexists(place / "venv/bin/endoedge"):
+    device = _free(image) if image.is_block_device() else _loop(image)
+    try:
+        _run("mount", "-t", "squashfs", "-o", "ro,nodev,nosuid", device, str(place))
+    finally:
+        if device != str(image):
+            _run("losetup", "--detach", device)  # as soon as nobody looks at it any more
+    if not os.path.lexists(place / "venv/bin/endoedge"):
         unmount(place)
-        raise SpoiltError(f"{image}: is no release: {done.stderr.strip() or 'venv/bin/endoedge is not in it'}")
+        raise SpoiltError(f"{image}: is no release: venv/bin/endoedge is not in it")
     seal.write_text(mine)
+
+
+def _loop(image: Path) -> str:
+    """A device of its own. `mount -o loop` would take one over on which somebody (a container, a shell) still has what
+    was in the slot before, and the kernel would go on showing that."""
+    return _run("losetup", "--find", "--show", "--read-only", str(image)).strip()
+
+
+def _free(image: Path) -> str:
+    """As above, of a partition: it is mounted once for all who look at it."""
+    try:
+        os.close(os.open(image, os.O_RDONLY | os.O_EXCL))
+    except OSError as exc:
+        raise SpoiltError(f"{image}: somebody still has open what was in it before: {exc.strerror}") from exc
+    return str(image)
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SpoiltError(f"{command[0]}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def unmount(place: Path) -> None:

@@ -80,6 +80,8 @@ class Memory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     target: str = ""  # the slot that it was written to; while going back: the one to get away from
     trials: int = 0  # the slots' own count of them when this one was asked for
     before: Health = Health()
+    checked_at: str = ""  # when the channel was last seen; RFC 3339, UTC
+    checked_bytes: int = 0  # that it cost
     why: str = ""  # it goes back, or went back last time
     certain: bool = False  # ... and would again
     agreed: tuple[Digest, ...] = ()  # bundles that a person here has agreed to

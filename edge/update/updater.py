@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
+from edge import clock
 from edge.audit import Audit
 from edge.errors import AuditError, UpdateError
 from edge.update import state
@@ -97,7 +98,6 @@ class Updater:
         self._look_at_s = self._began_s + _spread(self._box.device, FIRST_LOOK_S)
         self._ordered_s = self._again_at_s = self._test_at_s = 0.0
         self._again_s = AGAIN_S[0]
-        self._checked: Checked | None = None
         self._settle()
 
     # ------------------------------------------------------------------------------------------ the loop
@@ -143,7 +143,8 @@ class Updater:
             percent=job.told[0] if job else 0,
             offer=_said(memory.offer),
             obstacles=tuple(Obstacle(code=one.code, words=one.words, waits=one.waits) for one in self._obstacles()),
-            checked_at=self._checked.signed_at if self._checked else "",
+            checked_at=memory.checked_at,
+            checked_bytes=memory.checked_bytes,
             clock_trusted=self._world.now() is not None,
             trouble=self._trouble or memory.why,
             refused=tuple(one.version for one in memory.refused),
@@ -165,7 +166,7 @@ class Updater:
             self._become(settled, f"{version}: {words}")
             self._client.tidy()
         else:
-            self._become(settled, f"as the slots say ({slots.booted} runs)")
+            self._become(settled, f"as the slots say ({slots.booted} runs)" if settled.state != before.state else "")
 
     def _step(self) -> None:
         now_s = time.monotonic()
@@ -303,7 +304,7 @@ class Updater:
             raise
         self._trouble, self._again_s = "", AGAIN_S[0]
         if isinstance(found, Checked):
-            self._checked = found
+            self._become(replace(memory, checked_at=str(clock.read()), checked_bytes=found.bytes), "")
             self._offered(found.offer)
         elif isinstance(found, Path):
             self._become(after(memory, "fetched"), "is whole, as it was signed")
@@ -378,8 +379,9 @@ class Updater:
         """Wishes that wait for what was found, fetched or written."""
         memory = self._memory
         if self._job is not None:
+            percent, words = self._job.told
             for wish in self._wishes.waiting:
-                self._wishes.answer(wish, f"{self._job.told[0]} % {self._job.told[1]}".strip(), done=False)
+                self._wishes.answer(wish, f"{percent} %: {words}" if percent else words or "begins", done=False)
             return
         for wish in self._wishes.waiting:
             try:

@@ -56,6 +56,7 @@ class Web:
         self._trusts = _trusts(ca)
         self._managers: dict[str, urllib3.PoolManager] = {}
         self._watch = _Watch(limit.seconds)
+        self._responses: list[urllib3.BaseHTTPResponse] = []
         self._got = 0  # of the quota
 
     def __enter__(self) -> Web:
@@ -63,6 +64,8 @@ class Web:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
         self._watch.close()
+        for response in self._responses:
+            response.close()
         for manager in self._managers.values():
             manager.clear()
 
@@ -86,23 +89,29 @@ class Web:
 
     @contextlib.contextmanager
     def faults(self, url: str) -> Iterator[None]:
-        """What breaks within it is an UpdateError."""
+        """What breaks within it is an UpdateError. What was cut by the watch may look like an end."""
         try:
             yield
         except _FAULTS as exc:
             if self._watch.over:
-                limit = f"{self._limit.quota} bytes in " if self._limit.quota else ""
-                words = f"{url}: too slow: it was given up ({limit}{self._limit.seconds:g} s); it is tried again"
-                raise UpdateError(words, "slow") from exc
+                raise self._slow(url) from exc
             if isinstance(exc, urllib3.exceptions.ReadTimeoutError):
                 words = f"{url}: the server said nothing for {SILENCE_S:g} s; it is tried again"
                 raise UpdateError(words, "slow") from exc
             raise UpdateError(f"{url}: {_reason(exc)}", "unreachable") from exc
+        if self._watch.over:
+            raise self._slow(url)
+
+    def _slow(self, url: str) -> UpdateError:
+        limit = f"{self._limit.quota} bytes in {self._limit.seconds:g} s" if self._limit.quota else ""
+        words = f"{url}: too slow: expected {limit or f'all of it within {self._limit.seconds:g} s'}; it is tried again"
+        return UpdateError(words, "slow")
 
     def _follow(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         for _ in range(_REDIRECTS + 1):
             with self.faults(url):
                 response = self._ask(url, headers)
+                self._responses.append(response)
                 where = response.get_redirect_location()
                 if not where:
                     return response

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.update import slot
 from tests.nspawn import updating
-from tests.nspawn.machine import CORE, SAFE, UPLINK
-from tests.nspawn.updating import CRASHES, RAUC, SHOWN, SLOT, STORE, TRIAL, UpdateBox
+from tests.nspawn.machine import CORE, RUN, SAFE, UPLINK
+from tests.nspawn.updating import CRASHES, ETC, RAUC, SHOWN, SLOT, STORE, TRIAL, UPDATE, UpdateBox
+from tests.support import clips
+from tools.ota.releases import HARDWARE
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -20,6 +25,8 @@ pytestmark = [
 ]
 FOLLOWS = (CORE, UPLINK, SLOT)
 BACK_WITHIN_S = 90
+SELFTEST = "endoedge-selftest.service"
+ENDOEDGE = ("/opt/endoedge/venv/bin/endoedge",)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +73,7 @@ def test_from_the_factory_to_a_release_that_holds_and_stays(box: UpdateBox) -> N
     assert box.updater("slots")["A"][0] == "booted"
 
     hold(box)
-    assert box.state == slot.Boot("A", frozenset("A"))
+    assert box.state == slot.Boot("A", frozenset("A"), trials=1)
     assert box.journal(TRIAL)[-1] == "slot: A held"
     box.box.run("systemctl", "restart", SLOT)
     came(box, "0.2.0")
@@ -114,6 +121,16 @@ def test_the_updater_can_say_that_it_does_not_hold(box: UpdateBox) -> None:
     came(box, "0.1.0")
     print(f"a word to the old one live: {time.monotonic() - began:.1f} s")
     assert (box.booted, box.state.why) == ("F", "it was marked bad")
+
+
+def test_a_self_test_is_ended_by_a_switch_and_not_started_again(box: UpdateBox) -> None:
+    box.box.drop_in(SELFTEST, "[Service]\nExecStart=\nExecStart=/usr/bin/sleep 100\n")
+    box.updater("order", "selftest")
+    box.box.wait(lambda: box.box.show(SELFTEST, "ActiveState") == "activating", "it runs")
+    on_trial(box, "0.2.0", "A")
+    came(box, "0.2.0")
+    assert box.box.show(SELFTEST, "ActiveState") not in ("activating", "active")
+    assert box.box.run("systemctl", "list-jobs", "--no-legend", "--plain") == ""
 
 
 def test_power_cuts_in_a_trial_are_counted(box: UpdateBox) -> None:
@@ -179,10 +196,47 @@ def test_back_to_the_one_before(box: UpdateBox) -> None:
     assert box.booted == "F"
 
 
+def said(box: UpdateBox) -> dict[str, Any]:
+    return dict(json.loads(box.box.read(RUN / "update.json") or "{}"))
+
+
+def test_the_updater_itself_takes_a_release_from_a_stick(box: UpdateBox) -> None:
+    """All of it under its own unit's rules: TUF, RAUC, the switch, the gate with a self-test, and that it holds."""
+    stick = box.root / "srv/stick"
+    box.publisher.publish(box.signed("0.9.0"), "0.9.0")
+    shutil.rmtree(stick, ignore_errors=True)
+    shutil.copytree(box.publisher.repository, stick)
+    (box.root / ETC / "update/root.json").write_bytes(box.publisher.root)
+    site = box.root / ETC / "endoedge.toml"
+    before = site.read_text()
+    clips.encode(clips.plain(50, 320, 256, (90, 110, 150)), box.root / "srv/room.mkv")  # nobody is examined
+    room = '[capture]\nsource = "file"\npath = "/srv/room.mkv"\nfield = "whole"\nloop = true\n'
+    after = re.sub(r"\[capture\].*?(?=\[outbox\])", room, before, flags=re.DOTALL)
+    site.write_text(after + "[update]\n[update.gate]\nhealthy_s = 5\n")
+    try:
+        box.box.run("systemctl", "restart", CORE)
+        box.box.run("systemctl", "start", UPDATE)
+        began = time.monotonic()
+        done = box.box.attempt(*ENDOEDGE, "update", "install", "0.9.0", "--from", "/srv/stick", within_s=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        print(done.stdout)
+        came(box, "0.9.0")
+        print(f"a person's word to the new release live: {time.monotonic() - began:.1f} s")
+        box.box.wait(lambda: box.state.primary == "A", "it holds", 200)
+        box.box.wait(lambda: said(box).get("state") == "idle", "the updater knows it")
+        print(f"... until it held: {time.monotonic() - began:.1f} s")
+        box.box.wait(lambda: not box.box.active(TRIAL), "nobody watches any more")
+        assert box.journal(TRIAL)[-1] == "slot: A held"
+        assert (said(box)["version"], said(box)["slot"]) == ("0.9.0", "A")
+        assert box.box.active(UPDATE)
+    finally:
+        site.write_text(before)
+
+
 def test_who_may_speak_to_rauc(box: UpdateBox) -> None:
     ask = ("busctl", "--address=unix:path=/run/endoedge-update-bus/bus", "get-property", "de.pengutronix.rauc", "/")
     words = (*ask, "de.pengutronix.rauc.Installer", "Compatible")
-    assert box.box.run(*words) == 's "endoedge-box"'
+    assert box.box.run(*words) == f's "{HARDWARE}"'
     for user, allowed in (("endoedge-update", True), ("endoedge-uplink", False), ("endoedge", False)):
         done = box.box.attempt("runuser", "-u", user, "--", *words)
         assert (done.returncode == 0) == allowed, (user, done.stderr)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 from gi.repository import GLib
 
 from edge.errors import UpdateError
+from edge.update.config import Places
 from edge.update.install import Rauc
 from tests.support.waiting import wait_for
 
 
 def opened() -> Rauc:
     """RAUC may be about to be started, which its bus does not know."""
-    rauc = Rauc()
+    rauc = Rauc(Places().bus)
 
     def answers() -> bool:
         try:
@@ -31,7 +31,9 @@ def opened() -> Rauc:
 def done(what: list[str]) -> object:
     match what:
         case ["install", bundle]:
-            opened().install(Path(bundle))
+            return opened().install(Path(bundle))
+        case ["activate", slot]:
+            opened().activate(slot)
         case ["mark", state, slot]:
             return opened()._call("Mark", GLib.Variant("(ss)", (state, slot)))
         case ["slots"]:
@@ -44,7 +46,6 @@ def done(what: list[str]) -> object:
 
 
 if __name__ == "__main__":
-    began = time.monotonic()
     try:
         print(json.dumps(done(sys.argv[1:])))
     except (UpdateError, OSError) as exc:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,12 @@ from typing import Any
 from edge.update import slot
 from tests.nspawn import machine
 from tests.nspawn.machine import CORE, ETC, OPT, PYTHON, ROOT, RUN, SAFE, UPLINK, Machine
-from tests.support import rauc
+from tools.ota import releases
+from tools.ota.releases import HARDWARE, Publisher
 
-SLOT, SWITCH, TRIAL, RAUC = (f"endoedge-{name}.service" for name in ("slot", "switch", "trial", "rauc"))
-COMPATIBLE = "endoedge-box"
+SLOT, SWITCH, TRIAL, RAUC, UPDATE = (
+    f"endoedge-{name}.service" for name in ("slot", "switch", "trial", "rauc", "update")
+)
 STORE, SHOWN = Path("var/lib/endoedge-slots"), Path("run/endoedge-slots")
 FETCHED = Path("var/lib/endoedge-update/download")
 UPDATER = f"{PYTHON} {Path('/') / OPT}/checkout/tests/nspawn/updater.py"
@@ -37,10 +38,8 @@ sys.exit(3 if sys.argv[1:3] == ["run", "core"] else main())
 
 
 def missing() -> str:
-    if reason := machine.missing() or rauc.missing():
+    if reason := machine.missing() or releases.missing():
         return reason
-    if not shutil.which("mksquashfs"):
-        return "mksquashfs is not installed"
     return "" if Path("/dev/loop-control").exists() else "no loop devices"
 
 
@@ -49,12 +48,12 @@ class UpdateBox:
 
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder, self.root, self._power = folder, root, contextlib.ExitStack()
-        self.signer, self._bundles = rauc.Signer(folder, "release"), dict[str, Path]()
+        self.publisher = Publisher(folder / "publisher")
         keys = root / ETC / "update"
         keys.mkdir()
-        shutil.copy(self.signer.certificate, keys / "release-ca.pem")
+        shutil.copy(self.publisher.ca, keys / "release-ca.pem")
         text = (ROOT / "systemd/endoedge-rauc.conf").read_text()
-        (keys / "rauc.conf").write_text(text.replace("@COMPATIBLE@", COMPATIBLE))
+        (keys / "rauc.conf").write_text(text.replace("@COMPATIBLE@", HARDWARE))
         (root / STORE).mkdir()
         for name in slot.SLOTS:
             (root / STORE / f"{name}.img").touch()
@@ -82,23 +81,20 @@ class UpdateBox:
 
     # ------------------------------------------------------------------------------------------- releases
 
+    def signed(self, version: str, program: str = "") -> Path:
+        made = self.publisher.folder / f"{version}.raucb"
+        if made.exists():
+            return made
+        tree = self.folder / f"tree-{version}"
+        machine.release(tree, version)
+        if program:
+            (tree / "venv/bin/endoedge").write_text(program)
+        return self.publisher.bundle(releases.squash(tree, self.folder / f"{version}.img"), version)
+
     def bundle(self, version: str, program: str = "") -> str:
         """Its place in the box, as the updater has fetched it."""
-        made = self.folder / f"{version}.raucb"
-        if not made.exists():
-            content, tree = self.folder / f"content-{version}", self.folder / f"tree-{version}"
-            machine.release(tree, version)
-            if program:
-                (tree / "venv/bin/endoedge").write_text(program)
-            content.mkdir()
-            _run("mksquashfs", tree, content / "app.img", "-noappend", "-quiet")
-            (content / "manifest.raucm").write_text(
-                f"[update]\ncompatible={COMPATIBLE}\nversion={version}\n[bundle]\nformat=plain\n"
-                "[image.app]\nfilename=app.img\n"
-            )
-            _run("rauc", "--cert", self.signer.certificate, "--key", self.signer.key, "bundle", content, made)
+        made = self.signed(version, program)
         place = FETCHED / made.name
-        self.updater("see", "/dev/null")  # the user is there from the first start on
         self.box.run("install", "-d", "-o", "endoedge-update", f"/{FETCHED}")
         shutil.copy(made, self.root / place)
         self.box.run("chown", "endoedge-update:endoedge", f"/{place}")
@@ -126,8 +122,8 @@ class UpdateBox:
 
     def install(self, version: str, name: str, program: str = "") -> None:
         """Written to that slot, and on trial from the next start on."""
-        assert self.updater("install", self.bundle(version, program)) == "done"
-        assert self.updater("mark", "active", f"app.{slot.SLOTS.index(name)}")[0] == f"app.{slot.SLOTS.index(name)}"
+        assert self.updater("install", self.bundle(version, program)) == name
+        assert self.updater("activate", name) == "done"
         assert self.state.trial == name
 
     def switch(self) -> float:
@@ -159,8 +155,9 @@ class UpdateBox:
         for folder in (self.root / "etc/systemd/system").glob("endoedge-*.service.d"):
             shutil.rmtree(folder)
         (self.root / STORE / "boot.json").unlink(missing_ok=True)
+        (self.root / ETC / "update/root.json").unlink(missing_ok=True)
         self.box.run("systemctl", "daemon-reload")
-        self.box.run("systemctl", "stop", TRIAL, SAFE)
+        self.box.run("systemctl", "stop", TRIAL, SAFE, UPDATE)
         self.box.run("systemctl", "reset-failed")
         self.box.run("systemctl", "restart", SLOT)
         self.box.run("systemctl", "start", CORE, UPLINK, RAUC, "endoedge.target")
@@ -176,8 +173,3 @@ def updating(folder: Path, phantom: Path) -> Iterator[UpdateBox]:
             yield box
         finally:
             box.off()
-
-
-def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -60,6 +60,7 @@ class _Shared:
     faults: dict[str, Fault] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     wire: int = 0  # bytes, headers as well
+    connections: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -68,6 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 0
     timeout = 60
     shared: _Shared
+
+    def setup(self) -> None:
+        super().setup()
+        self.shared.connections += 1
 
     def do_GET(self) -> None:
         name = unquote(urlsplit(self.path).path).lstrip("/")
@@ -187,6 +192,10 @@ class StaticServer:
     def sent(self, pattern: str = "*") -> int:
         """Bytes of bodies."""
         return sum(one.sent for one in self.requests if fnmatch(one.path, pattern))
+
+    @property
+    def connections(self) -> int:
+        return self._shared.connections
 
     @property
     def wire(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -95,6 +96,27 @@ class Machine:
 
     def mounted(self) -> set[str]:
         return {name for name in slot.SLOTS if os.path.ismount(self.run / name)}
+
+
+@contextlib.contextmanager
+def somebody_looks(folder: Path) -> Iterator[None]:
+    """A container, or a shell of a service's: its own copy of every mount outlives ours."""
+    command = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        f"cd {folder} && echo here && exec sleep 60",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -212,6 +234,24 @@ def test_one_bad_slot_leaves_the_other_and_two_the_factory_s(box: Machine) -> No
     box.call("down")
     assert box.up() == "F"
     assert box.version == "0.1.0"
+
+
+def test_what_somebody_still_looks_at_is_not_shown_for_what_was_written_there(box: Machine) -> None:
+    """RAUC writes into the same file, and the kernel would share a loop device of it."""
+    box.put("A", "0.2.0")
+    box.boot(Boot("A", frozenset("A")))
+    assert box.up() == "A"
+    assert box.version == "0.2.0"
+    with somebody_looks(box.run / "A"):
+        assert box.call("down").returncode == 0
+        before = (box.store / "A.img").stat().st_ino
+        box.put("B", "0.3.0")
+        (box.store / "A.img").write_bytes((box.store / "B.img").read_bytes())
+        box.status("A", (box.store / "B.img").read_bytes())
+        assert (box.store / "A.img").stat().st_ino == before
+        assert box.up() == "A"
+        assert box.version == "0.3.0"
+        assert (box.run / "A/release.json").read_bytes() == (box.root / "content-0.3.0/release.json").read_bytes()
 
 
 def test_what_is_not_to_be_had_stops_nothing(box: Machine) -> None:

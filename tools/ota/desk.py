@@ -59,6 +59,7 @@ class Desk:
         self._trial_s = trial_s
         self.parts = {UPDATE: ("run", "update"), **parts}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.switching: Callable[[], None] = lambda: None  # called right before the old one is stopped
         self.switched: list[tuple[str, float]] = []  # slot, and seconds from the order to the start of all
         for folder in (self.file.parent / "update", self.run_dir, self.store, self.running, self.state):
             folder.mkdir(parents=True, exist_ok=True)
@@ -202,6 +203,7 @@ class Desk:
         """Verified and mounted before anything is stopped."""
         began_s = time.monotonic()
         self.slot("ready")
+        self.switching()
         self.end(*self.parts)
         self.slot("down")
         if self.slot("up"):
@@ -259,11 +261,12 @@ class Desk:
             time.sleep(0.05)
 
 
-def site(address: str, more: str = "", gate: str = "healthy_s = 1.0") -> str:
+def site(address: str, more: str = "", gate: str = "healthy_s = 1.0", consent: bool = False) -> str:
     """A box that only updates itself: its core is not started."""
     return (
         'device = "desk"\npipeline = "colonoscopy"\n'
         '[capture]\nsource = "phantom"\n[uplink]\nhost = "127.0.0.1"\n'
-        f'[update]\nchannel = "{CHANNEL}"\nurl = "{address}"\nconsent = false\nspare_mib = 1\n{more}\n'
+        f'[update]\nchannel = "{CHANNEL}"\nurl = "{address}"\nspare_mib = 1\n'
+        f"consent = {str(consent).lower()}\n{more}\n"
         f"[update.gate]\n{gate}\n"
     )

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from securesystemslib.signer import Key
+
 from edge import __version__
 from edge.errors import UpdateError
 from edge.update.offer import Offer
@@ -19,6 +21,7 @@ from tools.release import repository, roots, signers
 ROOT = Path(__file__).parents[2]
 HARDWARE = "endoedge-desk"
 CHANNEL = "stable"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PROGRAMS = ("rauc", "dbus-daemon", "mksquashfs", "openssl")
 
 
@@ -29,7 +32,7 @@ def missing() -> str:
 
 def thin_folder(folder: Path, version: str) -> Path:
     """What a release's root looks like, but that program, packages, models and pipelines are this checkout's."""
-    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    python = f"python{PYTHON}"
     site, programs = folder / f"venv/lib/{python}/site-packages", folder / "venv/bin"
     for path in (site, programs, folder / "share"):
         path.mkdir(parents=True)
@@ -62,7 +65,11 @@ class Publisher:
         self.keys = repository.Keys(signers.generated(), signers.generated(), signers.generated())
         self.owners = [signers.generated() for _ in range(3)]
         repository.create(self.repository, self.keys)
-        others = {name: getattr(self.keys, name).public_key for name in ("targets", "snapshot", "timestamp")}
+        others: dict[roots.Role, Key] = {
+            "targets": self.keys.targets.public_key,
+            "snapshot": self.keys.snapshot.public_key,
+            "timestamp": self.keys.timestamp.public_key,
+        }
         draft = roots.begin([owner.public_key for owner in self.owners], 2, others)
         if wanting := roots.sign(self.repository, draft, self.owners[:2]):
             raise UpdateError(f"the root is not whole: {wanting}")
@@ -77,7 +84,7 @@ class Publisher:
         shutil.rmtree(content, ignore_errors=True)
         made.unlink(missing_ok=True)
         content.mkdir()
-        (content / "app.img").symlink_to(image.resolve())
+        shutil.copyfile(image, content / "app.img")  # a link would be one in the bundle, too
         (content / "manifest.raucm").write_text(
             f"[update]\ncompatible={hardware}\nversion={version}\n[bundle]\nformat=plain\n[image.app]\nfilename=app.img\n"
         )

@@ -12,9 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from edge.errors import EdgeError
-
-COMMANDS = ("build", "keys", "init", "sign", "publish", "share", "refresh", "status", "stick", "delta", "fleet")
-# each: a file with HELP, arguments() and main()
+from tools.release import COMMANDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(asked: argparse.Namespace) -> int:
-    _usage(asked)
+    check(asked)
     made = build(asked)
     print(f"{made}: {made.stat().st_size} bytes, sha256 {image.sha256(made)}")
     return 0
@@ -169,7 +169,7 @@ def _package(venv: Path) -> str:
     return folder.name.removeprefix("endoedge-").removesuffix(".dist-info")
 
 
-def _usage(asked: argparse.Namespace) -> None:
+def check(asked: argparse.Namespace) -> None:
     """What is said is what an offer can carry."""
     apart = asked.content != "all"
     if apart != (asked.like is not None):

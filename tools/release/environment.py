@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
@@ -32,25 +33,32 @@ def make(source: Path, at: Path, extras: Sequence[str], wheels: Path | None) -> 
     """Installs the project in `source` (with its constraints.txt) into `at`. Returns what is installed: names and
     versions. Raises UpdateError: something is not pinned, or cannot be installed."""
     constraints = source / "constraints.txt"
-    pinned = _pinned(constraints)
-    if "setuptools" not in pinned:
+    wanted = pinned(constraints)
+    if "setuptools" not in wanted:
         raise UpdateError("constraints.txt: setuptools is not pinned, and it makes our own wheel")
     uri = constraints.as_uri()  # pip splits paths at blanks
     environment = _clean() | {"PIP_CONSTRAINT": uri, "PIP_BUILD_CONSTRAINT": uri}
-    _run("venv", [PYTHON, "-m", "venv", str(at)], environment)
-    pip = [str(at / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    _run("pip uninstall", [*pip, "uninstall", "--yes", "setuptools"], environment)
-    command = [*pip, "install", "--no-compile", "--no-warn-script-location", "--only-binary", ":all:"]
+    _run("venv", [PYTHON, "-m", "venv", "--without-pip", str(at)], environment)
+    command = [str(at / "bin" / "python"), str(_pip(at.parent)), "--quiet", "--disable-pip-version-check", "install"]
+    command += ["--no-compile", "--no-warn-script-location", "--only-binary", ":all:"]
     if wheels is not None:
         command += ["--no-index", "--find-links", str(wheels.resolve())]
     _run("pip install", [*command, f"{source}[{','.join(extras)}]" if extras else str(source)], environment)
-    _run("pip uninstall", [*pip, "uninstall", "--yes", "pip"], environment)
+    shutil.rmtree(_pip(at.parent).parent)
     found = _installed(at)
-    pinned["endoedge"] = found.get("endoedge", "")
-    loose = [f"{name}=={number}" for name, number in found.items() if pinned.get(name) != number]
+    wanted["endoedge"] = found.get("endoedge", "")
+    loose = [f"{name}=={number}" for name, number in found.items() if wanted.get(name) != number]
     if loose:
         raise UpdateError(f"not pinned in constraints.txt, so not the same tomorrow: {', '.join(loose)}")
     return found
+
+
+def _pip(beside: Path) -> Path:
+    """Ours, alone in a folder, so that it takes nothing else of ours for installed there."""
+    alone = beside / "pip-alone" / "pip"
+    if not alone.exists():
+        shutil.copytree(str(importlib.metadata.distribution("pip").locate_file("pip")), alone)
+    return alone
 
 
 def settle(at: Path) -> None:
@@ -59,7 +67,7 @@ def settle(at: Path) -> None:
         path.unlink()
     for path in sorted((at / "bin").iterdir()):
         if path.is_file() and not path.is_symlink():
-            _first_line(path)
+            first_line(path)
     for path in at.rglob("__pycache__"):
         shutil.rmtree(path)
     for record in sorted(at.glob("lib/python*/site-packages/*.dist-info/RECORD")):
@@ -101,21 +109,21 @@ def _installed(at: Path) -> dict[str, str]:
     return {_NAME.sub("-", name).lower(): version for name, version in sorted(found.items())}
 
 
-def _pinned(constraints: Path) -> dict[str, str]:
+def pinned(constraints: Path) -> dict[str, str]:
     """As this Python has them."""
     from packaging.requirements import Requirement
 
-    pinned = {}
+    found = {}
     for line in constraints.read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
         asked = Requirement(line)
         if asked.marker is None or asked.marker.evaluate():
-            pinned[_NAME.sub("-", asked.name).lower()] = str(asked.specifier).removeprefix("==")
-    return pinned
+            found[_NAME.sub("-", asked.name).lower()] = str(asked.specifier).removeprefix("==")
+    return found
 
 
-def _first_line(script: Path) -> None:
+def first_line(script: Path) -> None:
     content = script.read_bytes()
     line = f"#!{HOME}/bin/python\n".encode()
     for pattern in (_LONG, _SHORT):
