@@ -25,7 +25,7 @@ remove() {
   running && systemctl daemon-reload
   if [ "${1:-}" = --purge ]; then
     rm -rf $etc /var/lib/endoedge /var/lib/private/endoedge-console /var/lib/endoedge-* /run/endoedge /run/endoedge-*
-    for user in endoedge-update endoedge-selftest endoedge-console endoedge-uplink endoedge; do userdel $user 2>/dev/null || true; done
+    for user in endoedge-bus endoedge-update endoedge-selftest endoedge-console endoedge-uplink endoedge; do userdel $user 2>/dev/null || true; done
     groupdel endoedge 2>/dev/null || true
     echo "install: removed, with configuration and data"
   else

@@ -97,7 +97,7 @@ class Publisher:
 
     def publish(self, bundle: Path, version: str, hardware: str = HARDWARE, **offer: Any) -> Offer:
         said = repository.described(bundle, version, hardware)
-        made = Offer(version=version, channel=CHANNEL, hardware=(HARDWARE,), bundle=said, **offer)
+        made = Offer(version=version, channel=CHANNEL, hardware=(hardware,), bundle=said, **offer)
         repository.publish(self.repository, made, bundle, self.keys)
         return made
 

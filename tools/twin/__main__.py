@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.errors import EdgeError
-from tools.twin import checkout, image, machine, needs, report, scenarios, session
+from tools.twin import checkout, image, machine, needs, ota, report, scenarios, session
 from tools.twin.image import ROOT, Image
 from tools.twin.session import Result, Session
-from tools.twin.words import Began, Ended, Step, Up, Word
+from tools.twin.words import Began, Ended, Runs, Step, Up, Word
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -42,12 +42,19 @@ def _parser() -> argparse.ArgumentParser:
     playing.add_argument("--results", type=Path, metavar="DIR", help="evidence goes there (default: runs/twin-TIME)")
     booting = argparse.ArgumentParser(add_help=False)
     booting.add_argument("--kvm", action="store_true", help="the host's processor instead of an emulated one")
-    run = commands.add_parser("run", parents=[playing, booting], help="scenarios by name")
-    run.add_argument("scenario", nargs="+", help=f"one of: {', '.join(scenarios.names())}")
+    updating = argparse.ArgumentParser(add_help=False)
+    updating.add_argument("--times", type=int, default=30, metavar="N", help="ota_killed: power cuts (%(default)s)")
+    updating.add_argument("--seed", type=int, default=1, metavar="N", help="ota_killed: of their moments (%(default)s)")
+    updating.add_argument("--release", type=Path, metavar="FILE.img", help="ota_http: also to this one, a whole one")
+    run = commands.add_parser("run", parents=[playing, booting, updating], help="scenarios by name")
+    run.add_argument("scenario", nargs="+", help=f"one of: {', '.join(scenarios.every())}")
     run.set_defaults(run=_run)
     test = commands.add_parser("test", parents=[playing, booting], help="all scenarios, and a table of results")
     test.add_argument("--report", type=Path, metavar="FILE", help="write them down: docs/twin.md")
     test.set_defaults(run=_test)
+    updates = commands.add_parser("ota", parents=[playing, booting, updating], help="all scenarios of updates")
+    updates.add_argument("--report", type=Path, metavar="FILE", help="write them down: docs/twin-ota.md")
+    updates.set_defaults(run=_ota)
     shell = commands.add_parser("shell", parents=[booting], help="a root shell on the twin's console")
     shell.set_defaults(run=_shell)
     return parser
@@ -76,6 +83,14 @@ def _test(options: argparse.Namespace) -> int:
     return _finish(played)
 
 
+def _ota(options: argparse.Namespace) -> int:
+    played = _play(options, scenarios.updating())
+    if options.report:
+        options.report.write_text(report.ota_page(played, emulated=not options.kvm), encoding="utf-8")
+        console.print(f"written: {options.report}")
+    return _finish(played)
+
+
 def _shell(options: argparse.Namespace) -> int:
     built = _built()
     console.print("the console follows; `poweroff` or Ctrl-A X ends it")
@@ -85,8 +100,8 @@ def _shell(options: argparse.Namespace) -> int:
         return machine.interactive(built, disk, options.kvm)
 
 
-def _built() -> Image:
-    needs.ensure(needs.RUN, console, Path(tempfile.gettempdir()) / "endoedge-twin-build.log")
+def _built(wanted: dict[str, str] = needs.RUN) -> Image:
+    needs.ensure(wanted, console, Path(tempfile.gettempdir()) / "endoedge-twin-build.log")
     found = image.find()
     if found is None:
         raise EdgeError("the twin is not built yet, or what it is made from has changed: tools/twin.sh build")
@@ -95,13 +110,19 @@ def _built() -> Image:
 
 def _play(options: argparse.Namespace, names: list[str]) -> Session:
     wanted = [scenarios.load(name) for name in names]
-    built = _built()
+    updating = [one for one in wanted if one.updates]
+    built = _built(needs.UPDATES if updating else needs.RUN)
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     folder = (options.results or ROOT / "runs" / f"twin-{stamp}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"evidence: {folder}")
     console.print("booting (an emulated machine takes a minute or two)")
-    return session.play(built, wanted, folder, _show, options.kvm)
+    others = [one for one in wanted if not one.updates]
+    played = session.play(built, others, folder, _show, options.kvm)  # none: nothing is booted
+    if updating:
+        how = ota.How(kvm=options.kvm, times=options.times, seed=options.seed, whole=options.release)
+        played = session.joined(played, ota.play(built, updating, folder, _show, how))
+    return played
 
 
 def _show(word: Word) -> None:
@@ -112,6 +133,10 @@ def _show(word: Word) -> None:
         console.print(f"[bold]{word.scenario}[/bold]")
     elif isinstance(word, Step):
         console.print(f"  {word.at_s:7.2f} s  {word.text}", markup=False)
+    elif isinstance(word, Runs):
+        runs = f"{word.version} runs" if word.version else "nothing is live"
+        update = f"update: {word.state or '-'} {word.offered} {' '.join(word.waits)}"
+        console.print(f"             {runs} from {word.booted or '-'}; {update}", markup=False)
     elif isinstance(word, Ended):
         console.print(f"  {_verdict(word.problem)} in {word.seconds:.0f} s  {word.problem}")
 

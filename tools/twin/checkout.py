@@ -6,6 +6,7 @@ import compileall
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from edge.errors import EdgeError
@@ -16,16 +17,17 @@ LABEL = "checkout"
 _LEFT_OUT = ("calibration/", "docs/", "tests/", "server/")  # a box has none of it
 
 
-def write_disk(disk: Path, clip: Path | None = None) -> None:
-    """An ext4 image, read-only for the guest, `clip` beside it all. EdgeError when git or mke2fs will not."""
+def write_disk(disk: Path, beside: Mapping[str, Path] = {}) -> None:
+    """An ext4 image, read-only for the guest. `beside`: what else is in its folder `twin`, by name. EdgeError when git
+    or mke2fs will not."""
     tree = disk.with_suffix(".tree")
     for name in _files():
         if (ROOT / name).is_file():  # deleted, but not committed yet
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
-    if clip is not None:
-        (tree / "twin").mkdir()
-        shutil.copy2(clip, tree / "twin" / "phantom.mkv")
+    (tree / "twin").mkdir()
+    for name, file in beside.items():
+        shutil.copy2(file, tree / "twin" / name)
     if f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON:  # compiling takes the guest a minute
         compileall.compile_dir(tree, quiet=2, invalidation_mode=None)
     mib = sum(path.stat().st_size for path in tree.rglob("*")) // 2**20

@@ -22,6 +22,7 @@ from tools.twin import needs
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).with_name("disk")
 RELEASE, PYTHON = "bookworm", "3.11"
+EXTRAS = ("metrics", "console", "update")  # as tools/install.sh
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 _DOCS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
@@ -70,10 +71,10 @@ def packages() -> list[str]:
 
 
 def requirements() -> list[str]:
-    """pyproject's own dependencies, and the console's, as the guest's Python needs them."""
+    """pyproject's own dependencies and those of EXTRAS, as the guest's Python needs them."""
     project = config.read_toml(ROOT / "pyproject.toml")["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["console"]]
-    return sorted(f"{need.name}{need.specifier}" for need in map(Requirement, wanted) if _applies(need))
+    wanted = [*project["dependencies"], *(need for extra in EXTRAS for need in project["optional-dependencies"][extra])]
+    return sorted({f"{need.name}{need.specifier}" for need in map(Requirement, wanted) if _applies(need)})
 
 
 def constraints() -> list[str]:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from edge.errors import EdgeError
 from tools.twin import needs, words
@@ -23,25 +24,49 @@ MEMORY_MIB = 2048
 # While the guest sleeps its clock is the host's. All that the emulator knows, without the "fast string" instructions:
 # those it does byte by byte, and both the kernel and libc would choose them for every copy of a picture.
 TCG = ("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=on", "-cpu", "max,-erms,-fsrm", "-smp", "1")
-KVM = ("-accel", "kvm", "-cpu", "host", "-smp", "2")
+# A machine that is virtual itself may offer that register, and not let it be set.
+KVM = ("-accel", "kvm", "-cpu", "host,-arch-capabilities", "-smp", "2")
 _APPEND = "root=/dev/vda rw console=ttyS0 quiet mitigations=off clearcpuid=rep_good audit=0"
+_APPEND += " module_blacklist=iTCO_wdt"  # the chip set's own watchdog, which QEMU does not let reset anything
 _STOP_WITHIN_S = 5.0
 
 
-def command(image: Image, checkout: Path, mode: str, kvm: bool) -> list[str]:
+class Beside(NamedTuple):
+    """What a machine has beside the twin's own. `disk`: instead of a scratch one; what is written to it stays, and a
+    kill of QEMU is a power cut: the disk has what it was given, and what the guest had not given it yet is lost."""
+
+    disk: Path | None = None
+    sticks: tuple[Path, ...] = ()
+    network: bool = False  # the host is 10.0.2.2
+    restarts: bool = False  # a reset is one; without it, it is the machine's end
+
+
+ALONE = Beside()
+
+
+def command(image: Image, checkout: Path, mode: str, kvm: bool, beside: Beside = ALONE) -> list[str]:
     """Everything but the console and the port."""
+    # What is written to a scratch file is gone with it: every boot begins with the same disk.
+    disk = f"file={_quoted(beside.disk or image.disk)},format=raw,if=virtio,snapshot={'off' if beside.disk else 'on'}"
+    sticks = [part for number, stick in enumerate(beside.sticks) for part in _stick(number, stick)]
     return [
         needs.program("qemu-system-x86_64"),
         *(KVM if kvm else TCG),
-        *("-machine", "q35", "-m", f"{MEMORY_MIB}M", "-nodefaults", "-display", "none", "-no-reboot"),
+        *("-machine", "q35", "-m", f"{MEMORY_MIB}M", "-nodefaults", "-display", "none"),
+        *(() if beside.restarts else ("-no-reboot",)),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", f"{_APPEND} {words.MODE}={mode}"),
-        # What is written goes to a scratch file: every boot begins with the same disk.
-        *("-drive", f"file={_quoted(image.disk)},format=raw,if=virtio,snapshot=on"),
+        *("-drive", disk),
         *("-drive", f"file={_quoted(checkout)},format=raw,if=virtio,readonly=on"),
         *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
         *("-device", "i6300esb", "-watchdog-action", "reset"),
-        *("-nic", "none"),
+        *("-nic", "user,model=virtio-net-pci" if beside.network else "none"),
+        *(("-device", "qemu-xhci", *sticks) if sticks else ()),
     ]
+
+
+def _stick(number: int, image: Path) -> tuple[str, ...]:
+    drive = f"file={_quoted(image)},format=raw,if=none,id=stick{number},readonly=on"
+    return ("-drive", drive, "-device", f"usb-storage,drive=stick{number}")
 
 
 def interactive(image: Image, checkout: Path, kvm: bool) -> int:
@@ -52,8 +77,16 @@ def interactive(image: Image, checkout: Path, kvm: bool) -> int:
 class Machine:
     """A running guest that plays scenarios. Use as a context: at its end the guest is gone, whatever it did."""
 
-    def __init__(self, image: Image, checkout: Path, names: list[str], console: Path, kvm: bool) -> None:
-        self._command = command(image, checkout, f"run:{','.join(names)}", kvm)
+    def __init__(
+        self,
+        image: Image,
+        checkout: Path,
+        names: list[str],
+        console: Path,
+        kvm: bool,
+        beside: Beside = ALONE,
+    ) -> None:
+        self._command = command(image, checkout, f"run:{','.join(names)}", kvm, beside)
         self._console = console
         self._folder = Path(tempfile.mkdtemp(prefix="twin-"))  # short: a socket's path has 107 bytes at most
         self._rest = b""
@@ -94,6 +127,11 @@ class Machine:
             self._qemu.kill()
             self._qemu.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def cut(self) -> None:
+        """Its power, now."""
+        self._qemu.kill()
+        self._qemu.wait()
 
     def next(self, deadline: float) -> Word | None:
         """What the guest says next. None when `deadline` (of the monotonic clock) has passed, or the machine is off."""

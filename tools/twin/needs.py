@@ -13,15 +13,29 @@ from edge.errors import EdgeError
 
 RUN = {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs"}  # program → Debian package
 BUILD = {**RUN, "mmdebstrap": "mmdebstrap"}
+UPDATES = {  # releases, and a stick
+    **RUN,
+    "tune2fs": "e2fsprogs",
+    "rauc": "rauc",
+    "mksquashfs": "squashfs-tools",
+    "openssl": "openssl",
+    "mkfs.vfat": "dosfstools",
+    "mcopy": "mtools",
+}
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])  # mke2fs is often not on a user's PATH
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+def there(name: str) -> bool:
+    return shutil.which(name, path=_PATH) is not None
 
 
 def program(name: str) -> str:
     """Its path. EdgeError saying how to get it."""
     found = shutil.which(name, path=_PATH)
     if found is None:
-        raise EdgeError(f"{name} is not installed; as root: apt-get install --no-install-recommends {BUILD[name]}")
+        package = {**BUILD, **UPDATES}[name]
+        raise EdgeError(f"{name} is not installed; as root: apt-get install --no-install-recommends {package}")
     return found
 
 

@@ -38,6 +38,15 @@ class Session(Struct, frozen=True, kw_only=True):
     boots: int
 
 
+def joined(one: Session, other: Session) -> Session:
+    return Session(
+        results=[*one.results, *other.results],
+        kernel=one.kernel or other.kernel,
+        boot_s=one.boot_s or other.boot_s,
+        boots=one.boots + other.boots,
+    )
+
+
 Watcher = Callable[[Word], None]
 
 
@@ -47,7 +56,8 @@ def play(image: Image, wanted: Sequence[Scenario], folder: Path, watcher: Watche
     kernel, boot_s, boots = "", 0.0, 0
     with tempfile.TemporaryDirectory(prefix="twin-disk-") as scratch:
         disk = Path(scratch) / "checkout.img"
-        checkout.write_disk(disk, phantom.prepare(CLIP).video if any(one.needs_clip for one in wanted) else None)
+        clip = {"phantom.mkv": phantom.prepare(CLIP).video} if any(one.needs_clip for one in wanted) else {}
+        checkout.write_disk(disk, clip)
         left = list(wanted)
         while left:
             boots += 1

@@ -44,6 +44,18 @@ class Ended(Struct, frozen=True, kw_only=True, tag="ended"):
     measured: dict[str, float]
 
 
+class Runs(Struct, frozen=True, kw_only=True, tag="runs"):
+    """What runs on a box that updates itself, and where its update stands: said whenever one of them changes."""
+
+    state: str  # of the updater's memory; "" when there is none yet
+    booted: str  # A, B, F
+    sha256: str  # of the image in that slot, as long as it was written; "" for F
+    version: str  # that the core says it is of; "" when it says nothing just now
+    waits: tuple[str, ...] = ()  # what speaks against the next step, by its code
+    refused: tuple[str, ...] = ()
+    offered: str = ""
+
+
 class File(Struct, frozen=True, kw_only=True, tag="file"):
     """Evidence: `name` is relative to the results folder."""
 
@@ -57,7 +69,7 @@ class Done(Struct, frozen=True, kw_only=True, tag="done"):
     problem: str = ""
 
 
-Word = Up | Tick | Began | Step | Ended | File | Done
+Word = Up | Tick | Began | Step | Ended | Runs | File | Done
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Word).decode

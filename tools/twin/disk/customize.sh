@@ -5,7 +5,7 @@
 # WHEELS holds Python packages and the file `requirements.txt`.
 set -eu
 out=$1 files=$2 wheels=$3 root=$4
-venv=/opt/endoedge/venv
+venv=/opt/twin/venv  # a box's own venv is its release's: /opt/endoedge/venv is a link to it
 
 echo "I: twin: configuration"
 cp -r "$files/." "$root/"
@@ -13,7 +13,7 @@ chroot "$root" passwd -d root >/dev/null
 # Nothing may start by itself that takes time from what is measured.
 chroot "$root" systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
   e2scrub_reap.service fstrim.timer man-db.timer systemd-timesyncd.service getty@tty1.service
-mkdir -p "$root/opt/endoedge/checkout" "$root/etc/endoedge"
+mkdir -p "$root/opt/endoedge/checkout" "$root/etc/endoedge" "$root/opt/twin" "$root/media/stick"
 
 echo "I: twin: Python packages"
 cp -r "$wheels" "$root/opt/wheels"

@@ -13,17 +13,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools.twin import scenarios, words
-from tools.twin.guest import box, vivid
+from tools.twin.guest import box, updates, vivid
 from tools.twin.guest.twin import NotHeldError, Tell, Twin
 from tools.twin.guest.vivid import Hdmi
 from tools.twin.guest.watch import Watch
 from tools.twin.words import Began, Done, Ended, File, Tick, Up, Word
 
 TICK_S = 2.0
+LOOK_S = 0.2
 
 
 def main() -> int:
@@ -38,10 +39,15 @@ def main() -> int:
         problem = ""
         try:
             tell(Up(kernel=os.uname().release, uptime_s=round(time.monotonic(), 1)))
-            _become_a_box()
-            with _ticking(tell), Watch(box.RUN_DIR / "status.json").running() as watch:
-                for name in names.split(","):
-                    play(name, watch, tell)
+            wanted = names.split(",")
+            with _every(TICK_S, lambda: tell(Tick(uptime_s=round(time.monotonic(), 1)))):
+                if scenarios.load(wanted[0]).updates:
+                    _update_itself(wanted[0], tell)
+                else:
+                    _become_a_box()
+                    with Watch(box.RUN_DIR / "status.json").running() as watch:
+                        for name in wanted:
+                            play(name, watch, tell)
             tell(File(name="journal.txt", text=box.journal()))
         except Exception as exc:
             problem = f"the agent gave up: {type(exc).__name__}: {exc}"
@@ -55,6 +61,23 @@ def main() -> int:
 def _become_a_box() -> None:
     box.install()
     box.write_site()
+    box.start(box.SLOT)
+
+
+def _update_itself(name: str, tell: Tell) -> None:
+    """On a disk that is kept: this boot may go on with what another one began."""
+    updates.become_a_box(scenarios.load(name).camera)
+    look, last = updates.Look(), None
+
+    def say() -> None:
+        nonlocal last
+        now = look.now()
+        if now != last:
+            tell(now)
+            last = now
+
+    with _every(LOOK_S, say), Watch(box.RUN_DIR / "status.json").running() as watch:
+        play(name, watch, tell)
 
 
 def play(name: str, watch: Watch, tell: Tell) -> None:
@@ -100,14 +123,15 @@ def _port() -> Iterator[Tell]:
 
 
 @contextlib.contextmanager
-def _ticking(tell: Tell) -> Iterator[None]:
+def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    """In a thread, until the end. What it raises is the console's to say, and ends it."""
     over = threading.Event()
 
-    def tick() -> None:
-        while not over.wait(TICK_S):
-            tell(Tick(uptime_s=round(time.monotonic(), 1)))
+    def turns() -> None:
+        while not over.wait(seconds):
+            do()
 
-    thread = threading.Thread(target=tick, name="ticks")
+    thread = threading.Thread(target=turns, name="turns")
     thread.start()
     try:
         yield

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge.status import rss_bytes
+from tools.twin import thin
 from tools.twin.guest.vivid import DEVICE
+from tools.twin.thin import CHECKOUT
 
-CHECKOUT = Path("/opt/endoedge/checkout")
+OPT, SYSTEM = Path("/opt/endoedge"), Path("/usr/lib/endoedge")
+COMMAND = OPT / "venv/bin/endoedge"
 UNITS = CHECKOUT / "systemd"
 SITE = Path("/etc/endoedge/endoedge.toml")
 RUN_DIR = Path("/run/endoedge")
 NAME = "twin"
-CORE, UPLINK = "endoedge-core.service", "endoedge-uplink.service"
+CORE, UPLINK, SLOT = "endoedge-core.service", "endoedge-uplink.service", "endoedge-slot.service"
 CONSOLE = "endoedge-console@{}.service"  # of a port
 CAPTURE: Mapping[str, Any] = {"source": "v4l2", "device": str(DEVICE), "field": "whole"}  # vivid draws no endoscope
 
@@ -32,13 +36,14 @@ class Facts(NamedTuple):
 
 
 def install() -> None:
-    """As an installer would: units, users and folders, from the repository, unchanged."""
-    units = [*UNITS.glob("*.service"), *UNITS.glob("*.target")]
-    run("install", "-m", "644", "-t", "/etc/systemd/system", *map(str, sorted(units)))
-    # The release that runs is this checkout, as if it had been installed.
-    run("install", "-D", "-m", "755", str(CHECKOUT / "edge/update/slot.py"), "/usr/lib/endoedge/slot")
-    run("install", "-m", "644", str(CHECKOUT / "edge/update/slot_image.py"), "/usr/lib/endoedge/slot_image.py")
-    run("ln", "-sfn", ".", str(CHECKOUT.parent / "current"))
+    """As an installer would: units, users, folders and the program that starts a release, from the repository,
+    unchanged. The release that was installed is the checkout."""
+    units = [unit for kind in ("service", "target", "path", "socket") for unit in UNITS.glob(f"*.{kind}")]
+    run("install", "-m", "644", "-t", "/usr/lib/systemd/system", *map(str, sorted(units)))
+    run("install", "-D", "-m", "755", str(CHECKOUT / "edge/update/slot.py"), str(SYSTEM / "slot"))
+    run("install", "-m", "644", str(CHECKOUT / "edge/update/slot_image.py"), str(SYSTEM))
+    run("install", "-m", "644", str(UNITS / "endoedge-update-bus.conf"), str(SYSTEM / "update-bus.conf"))
+    _lay_release()
     for kind in ("sysusers", "tmpfiles"):
         run("install", "-m", "644", str(UNITS / f"endoedge.{kind}.conf"), f"/usr/lib/{kind}.d/endoedge.conf")
     run("install", "-m", "644", str(UNITS / "endoedge.rules"), "/usr/lib/udev/rules.d/72-endoedge.rules")
@@ -48,14 +53,32 @@ def install() -> None:
     run("systemctl", "daemon-reload")
 
 
-def write_site(capture: Mapping[str, Any] = CAPTURE, infer: Mapping[str, Any] | None = None) -> None:
-    """`infer`: default is no model at all, because the emulated processor is slow."""
+def _lay_release() -> None:
+    """The links of tools/install.sh."""
+    shutil.rmtree(OPT / "releases", ignore_errors=True)
+    release = thin.lay(OPT / "releases/installed")
+    for link, target in (
+        (OPT / "current", release),
+        (OPT / "venv", Path("/run/endoedge-slots/current/venv")),
+        (Path("/usr/share/endoedge"), Path("/run/endoedge-slots/current/share")),
+    ):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+
+
+def write_site(
+    capture: Mapping[str, Any] = CAPTURE,
+    infer: Mapping[str, Any] | None = None,
+    more: Mapping[str, Mapping[str, Any]] = {},
+) -> None:
+    """`infer`: default is no model at all, because the emulated processor is slow. `more`: other tables."""
     lines = [f'device = "{NAME}"', 'pipeline = "colonoscopy"']
     for name, table in (
         ("capture", capture),
         ("infer", infer or {"backend": "null"}),
         ("outbox", {"path": "/var/lib/endoedge/outbox.db", "max_mib": 32}),
         ("uplink", {"host": "127.0.0.1", "port": 1883}),
+        *more.items(),
     ):
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
     SITE.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tools.twin.guest import box
 from tools.twin.guest.vivid import OUTPUT
+from tools.twin.thin import CHECKOUT
 
-CLIP = box.CHECKOUT / "twin" / "phantom.mkv"
+CLIP = CHECKOUT / "twin" / "phantom.mkv"
 WIDTH, HEIGHT = 720, 576  # vivid.SD's
 
 

@@ -42,6 +42,7 @@ class Twin:
         self.hdmi = Hdmi()
         self.measured: dict[str, float] = {}
         self.restarts_allowed = 0
+        self.units = [CORE, UPLINK, "mosquitto.service"]  # whose journal is evidence
         self._scenario, self._watch, self._tell = scenario, watch, tell
         self._began_s, self._began_at = time.monotonic(), time.time()
         self._first_message, self._first_status = len(watch.messages), len(watch.statuses)
@@ -106,6 +107,15 @@ class Twin:
         """The next signal event with that state."""
         wanted = SignalState(state)  # a wrong word is a mistake in the scenario
         return self._next(f"signal event {state!r}", lambda event: event.state is wanted, within_s, quietly)
+
+    def wait_for_since(self, state: str, since_ns: int, within_s: float = WITHIN_S) -> SignalChanged:
+        """The next of them that is about a picture after that (CLOCK_MONOTONIC)."""
+        wanted = SignalState(state)
+        return self._next(
+            f"signal event {state!r}",
+            lambda event: event.state is wanted and event.captured_ns > since_ns,
+            within_s,
+        )
 
     def wait_for_loss(self, within_s: float = WITHIN_S) -> SignalChanged:
         """The next signal event that says anything but live."""
@@ -203,7 +213,7 @@ class Twin:
         for name, rows in (("messages.jsonl", said), ("statuses.jsonl", seen)):
             text = "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
             yield File(name=f"{self._scenario}/{name}", text=text)
-        journal = box.journal(CORE, UPLINK, "mosquitto.service", since_s=self._began_at)
+        journal = box.journal(*self.units, since_s=self._began_at)
         yield File(name=f"{self._scenario}/journal.txt", text=journal)
         yield File(name=f"{self._scenario}/core-files.txt", text=box.open_files(box.pid(CORE)))
         yield File(name=f"{self._scenario}/kernel.txt", text=box.run("dmesg")[-20_000:] + "\n")

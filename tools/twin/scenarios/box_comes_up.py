@@ -15,7 +15,7 @@ def run(twin: Twin) -> None:
     expect("Active width: 1280" in locked, f"vivid has no 720p: {locked}")
     expect("HDMI 0: ok" in box.run("v4l2-ctl", "-d", str(DEVICE), "--get-input"), "vivid's input is no HDMI")
     box.write_site()
-    said = json.loads(box.run("/opt/endoedge/venv/bin/endoedge", "check", "--json", check=False))
+    said = json.loads(box.run(str(box.COMMAND), "check", "--json", check=False))
     for row in said["checks"]:
         twin.say(f"{row['what']}: {row['found']}")
     expect(said["ok"], "`endoedge check` is not content")

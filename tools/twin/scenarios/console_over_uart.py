@@ -36,7 +36,7 @@ def run(twin: Twin) -> None:
     finally:
         person.close()
         box.stop(unit)
-    twin.say(box.run("/opt/endoedge/venv/bin/endoedge", "console", "--verify-audit", str(line.STATE / line.UART.name)))
+    twin.say(box.run(str(box.COMMAND), "console", "--verify-audit", str(line.STATE / line.UART.name)))
 
 
 def _core(status: str) -> str | None:
