@@ -55,13 +55,29 @@ def mount(image: Path, known: dict[str, str], place: Path) -> None:
     unmount(place)
     verify(image, int(known["size"]), known["sha256"])
     place.mkdir(parents=True, exist_ok=True)
-    options = "ro,nodev,nosuid" if image.is_block_device() else "ro,nodev,nosuid,loop"
-    command = ["mount", "-t", "squashfs", "-o", options, str(image), str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _mounted(image, place)
     if done.returncode or not os.path.lexists(place / "venv/bin/endoedge"):
         unmount(place)
         raise SpoiltError(f"{image}: is no release: {done.stderr.strip() or 'venv/bin/endoedge is not in it'}")
     seal.write_text(mine)
+
+
+def _mounted(image: Path, place: Path) -> subprocess.CompletedProcess[str]:
+    """A file gets a loop device of its own. `mount -o loop` would take the one of an earlier mount that somebody still
+    holds (another mount namespace), and show what was in the file then."""
+    if image.is_block_device():
+        return _run("mount", "-t", "squashfs", "-o", "ro,nodev,nosuid", image, place)
+    made = _run("losetup", "--find", "--show", "--read-only", image)
+    if made.returncode:
+        return made
+    device = made.stdout.strip()
+    done = _run("mount", "-t", "squashfs", "-o", "ro,nodev,nosuid", device, place)
+    _run("losetup", "--detach", device)  # as soon as it is unmounted
+    return done
+
+
+def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def unmount(place: Path) -> None:
