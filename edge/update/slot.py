@@ -187,6 +187,9 @@ def up() -> int:
     for other in SLOTS:
         if other != slot:
             image.unmount(RUN / other)
+        if not os.path.lexists(STORE / f"{other}.img"):  # RAUC writes none that is not there
+            with contextlib.suppress(OSError):
+                (STORE / f"{other}.img").touch()
     say(f"{slot} is started" + (f", on trial, for at most {TRIAL_S:.0f} s" if slot == boot.trial else ""))
     return 0
 
