@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from packaging.version import Version
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, UsageError
 from tools.twin import checkout, needs, ota_killed, publisher, session
 from tools.twin.image import Image
 from tools.twin.machine import Beside, Machine
@@ -98,6 +99,8 @@ def _place(image: Image, scenario: Scenario, scratch: Path, how: How, versions: 
             releases.publish(version)
             sticks.append(releases.stick(scratch / f"stick{number}.img", f"STICK{number}"))
     whole = publisher.whole_version(how.whole) if how.whole and scenario.name == "ota_http" else ""
+    if whole and Version(whole) <= Version(versions[-1]):
+        raise UsageError(f"--release {how.whole}: it is {whole}, and comes after {versions[-1]}: expected a newer one")
     with publisher.served(releases.repository) as port:
         given = scratch / "updates.json"
         told = [*versions, whole] if whole else list(versions)

@@ -171,9 +171,10 @@ def boot() -> slot.Boot:
 
 
 def core() -> CoreStatus | None:
-    """What it says now."""
+    """What it says now: not what one said that is gone."""
     found = status.read(box.RUN_DIR / "status.json", CoreStatus)
-    return found if found is not None and time.monotonic_ns() - found.updated_ns < FRESH_NS else None
+    fresh = found is not None and time.monotonic_ns() - found.updated_ns < FRESH_NS
+    return found if found is not None and fresh and Path(f"/proc/{found.pid}").exists() else None
 
 
 def live() -> CoreStatus | None:
@@ -189,7 +190,9 @@ class Look:
         self._digest = ("", 0.0, "")
 
     def now(self) -> Runs:
-        found, runs, known, told = core(), booted(), memory(), said()
+        runs, found, known, told = booted(), core(), memory(), said()
+        if runs != booted():
+            found = None  # it is just being switched
         return Runs(
             state=known.state if known else "",
             booted=runs,
