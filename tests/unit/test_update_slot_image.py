@@ -190,26 +190,6 @@ def test_a_slot_file_that_is_gone_is_there_again(box: Machine) -> None:
     assert [(box.store / f"{name}.img").stat().st_size for name in "AB"] == [0, 0]
 
 
-def test_what_somebody_still_holds_is_not_shown_again(box: Machine) -> None:
-    """Another mount namespace keeps the old image's loop device, while the file is written anew in its place."""
-    box.put("A", "0.2.0")
-    box.boot(Boot("A", frozenset("A")))
-    assert (box.up(), box.version) == ("A", "0.2.0")
-    with subprocess.Popen(["unshare", "--mount", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdin is not None
-        assert other.stdout is not None
-        other.stdin.write(b"\n")
-        other.stdin.flush()
-        other.stdout.read(1)  # it has its mounts
-        assert box.call("down").returncode == 0
-        (box.store / "same").hardlink_to(box.store / "A.img")
-        box.put("A", "0.3.0")
-        (box.store / "same").write_bytes((box.store / "A.img").read_bytes())
-        (box.store / "same").replace(box.store / "A.img")
-        assert (box.up(), box.version) == ("A", "0.3.0")
-        box.call("down")
-
-
 def cut(box: Machine) -> None:
     os.truncate(box.store / "A.img", 1000)
 
