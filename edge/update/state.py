@@ -116,8 +116,8 @@ def settle(memory: Memory, slots: Slots) -> Memory:
             return replace(memory, target=slots.trial)
         offer = memory.inside.get(slots.trial, memory.offer)
         return replace(memory, state="trying", target=slots.trial, offer=offer, trials=slots.trials)
-    if slots.trial:  # begun, and not carried out yet
-        return replace(memory, state="switching", target=slots.trial, trials=slots.trials)
+    if slots.trial:  # begun, and not carried out yet: when it is over, it was one more than before
+        return replace(memory, state="switching", target=slots.trial, trials=slots.trials - 1)
     if memory.state == "installing":
         return replace(memory, state="fetched")
     if memory.state == "switching" and slots.trials <= memory.trials:

@@ -96,6 +96,14 @@ def test_a_trial_is_never_overlooked_and_never_made_up(now: str, slots: Slots) -
         assert runs_on_trial
 
 
+def test_a_release_that_never_noted_that_it_ran_has_failed_nevertheless() -> None:
+    """The one before was still there for a turn after it had asked for the trial."""
+    begun = settle(memory("switching"), Slots("A", "B", trials=4, good=frozenset("A")))
+    over = settle(begun, CAME_BACK)
+    assert (over.state, over.why) == ("idle", CAME_BACK.why)
+    assert list(over.failures.values()) == [1]
+
+
 def test_a_release_that_did_not_hold_three_times_is_refused() -> None:
     now = memory("trying", why="it was slow")
     for number in range(1, TRIALS):

@@ -249,7 +249,7 @@ class Desk:
     def boot_state(self) -> dict[str, object]:
         try:
             found: dict[str, object] = json.loads((self.store / "boot.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # as the slot program takes it
             return {"primary": "F", "good": [], "trial": "", "left": 0, "why": ""}
         return found
 
