@@ -48,8 +48,9 @@ def updater(site: Site) -> Callable[[], UpdateStatus]:
     from edge.cli.update_world import BoxWorld
     from edge.update.client import Client
     from edge.update.install import Rauc
+    from edge.update.parts import Parts
     from edge.update.policy import Box
-    from edge.update.updater import Parts, Updater
+    from edge.update.updater import Updater
     from edge.update.wishes import Wishes
 
     settings = update_config(site)

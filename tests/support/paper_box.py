@@ -19,9 +19,10 @@ from edge.update.client import Checked
 from edge.update.config import UpdateConfig
 from edge.update.gate import Needs, Sample
 from edge.update.offer import Bundle, Offer
+from edge.update.parts import Parts
 from edge.update.policy import Box, Moment
 from edge.update.state import Health, Slots
-from edge.update.updater import Parts, Updater
+from edge.update.updater import Updater
 from edge.update.wishes import Wishes
 from edge.updating import UpdateStatus, Verb, wish
 
@@ -100,8 +101,8 @@ class PaperBox:
         self.now_s += 1.0
         try:
             said = self.running.turn()
-            if self.running._job is not None:
-                self.running._job.wait(10)
+            if self.running.job is not None:
+                self.running.job.wait(10)
             if self.orders:
                 self.boot_up()
             return said
