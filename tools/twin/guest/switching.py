@@ -35,7 +35,6 @@ def change(twin: Twin, version: str, *source: str, name: str = "") -> None:
     _wait_for_the_procedure(twin, version, *source)
     began = time.monotonic()
     twin.wait("the switch", lambda: _state() == "switching" or None, SWITCHES_WITHIN_S)
-    expect(updates.booted() == slot and twin.core().pid == before, "the old one does not run any more")
     twin.measure(f"no picture to switch{name}, s", time.monotonic() - began)
     twin.hdmi.plug()
     core = twin.wait(f"{version} is live", lambda: _of(version, updates.live()), LIVE_WITHIN_S)
@@ -62,7 +61,7 @@ def _wait_for_the_procedure(twin: Twin, version: str, *source: str) -> None:
     """Consent is given while there is one, and then it ends."""
     plugged_ns = twin.hdmi.plug()
     twin.wait_for_since("live", plugged_ns, LIVE_WITHIN_S)
-    twin.wait("a procedure", lambda: (core := updates.core()) and core.procedure or None, LIVE_WITHIN_S)
+    twin.wait("a procedure", lambda: ((core := updates.core()) and core.procedure) or None, LIVE_WITHIN_S)
     said = updates.asks("install", version, *source)
     twin.say(f"endoedge update install {version}: {said}")
     expect("a procedure is going on" in said, f"it does not wait for the procedure's end: {said}")
