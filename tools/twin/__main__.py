@@ -134,7 +134,7 @@ def _show(word: Word) -> None:
     elif isinstance(word, Step):
         console.print(f"  {word.at_s:7.2f} s  {word.text}", markup=False)
     elif isinstance(word, Runs):
-        runs = f"{word.version} runs" if word.version else "nothing is live"
+        runs = f"{word.version} runs" if word.version else "nothing runs"
         update = f"update: {word.state or '-'} {word.offered} {' '.join(word.waits)}"
         console.print(f"             {runs} from {word.booted or '-'}; {update}", markup=False)
     elif isinstance(word, Ended):

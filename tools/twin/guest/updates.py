@@ -57,7 +57,7 @@ def become_a_box(camera: bool) -> None:
         box.install()
         _install_updates()
     if camera:
-        Hdmi().load(timings=HD_25)
+        Hdmi().load(timings=HD_25, plugged=False)
     box.run("systemctl", "start", "endoedge.target")
 
 

@@ -29,7 +29,7 @@ def run(twin: Twin) -> None:
     if trial is not None:
         expect(trial["start"] == len(hung) + 1, f"start {trial['start']} after {len(hung)} hangs")
         _hang(twin, f"start {trial['start']} of {trial['starts']}")
-    core = switching.begin(twin, camera=False)
+    core = switching.begin(twin)
     if not hung:
         twin.wait(f"{version} is offered", lambda: version in switching.check() or None, switching.OFFERED_WITHIN_S)
         updates.agrees(version)
