@@ -71,6 +71,22 @@ def test_a_cut_comes_after_the_state_that_it_waits_for_and_not_before_something_
     assert boot.state == "installing"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "states", "cut_after"),
+    [
+        ("offered", ["trying", "idle", "downloading"], 3),  # it was too short to be seen
+        ("installed", ["installing", "switching"], 2),
+        ("trying", ["trying"], 1),
+        ("fetched", ["installing", "fetched"], 2),  # RAUC was interrupted: it is written again
+        ("installing", ["trying", "idle"], 0),
+    ],
+)
+def test_a_state_that_is_too_short_to_be_seen_is_not_missed(wanted: str, states: list[str], cut_after: int) -> None:
+    boot = Boot(Cut(wanted, 1.0), SIGNED)
+    cut = [boot.take(runs(state=state), boot.began_s + 1) or bool(boot.until_s) for state in states]
+    assert cut.index(True) + 1 == cut_after if cut_after else not any(cut)
+
+
 def test_a_state_that_does_not_come_is_not_waited_for_for_ever() -> None:
     boot = Boot(Cut("fetched", 2.0), SIGNED)
     boot.take(runs(state="trying"), boot.began_s + 1)

@@ -55,7 +55,7 @@ class Cuts:
         if share < _IN_A_STATE:
             cut = Cut(self._random.choice(STATES), self._random.uniform(0, 3))
         elif share < _IN_A_STATE + _IN_THE_BOOT and not again:
-            cut = Cut(BOOT, self._random.uniform(5, 80))
+            cut = Cut(BOOT, self._random.uniform(5, 120))
         else:
             cut = Cut(SEEN, self._random.uniform(0, RIPE_S))
         self._last = cut.when
@@ -76,9 +76,9 @@ class Boot:
         if word.version:
             self._judge(word, now_s)
         if self.ran and word.state != self.state:
-            self.state, self.since_s = word.state, now_s
-            late = now_s - self.seen_s > LATE_S  # that state has gone by, or will not come
-            if self._cut and not self.until_s and (self._cut.when == word.state or late):
+            before, self.state, self.since_s = self.state, word.state, now_s
+            late = now_s - self.seen_s > LATE_S  # that state will not come
+            if self._cut and not self.until_s and (late or _reached(self._cut.when, before, word.state)):
                 self.until_s = now_s + self._cut.after_s
 
     def _judge(self, word: Runs, now_s: float) -> None:
@@ -91,6 +91,14 @@ class Boot:
             if self._cut and self._cut.when == SEEN:
                 self.until_s = now_s + self._cut.after_s
         self.ran = word.version
+
+
+def _reached(wanted: str, before: str, now: str) -> bool:
+    """That state; or a later one, when it was too short to be seen. What a boot begins with came before it."""
+    if wanted not in STATES or now not in STATES or before == BOOT:
+        return wanted == now
+    rank = STATES.index(before) if before in STATES else -1
+    return wanted == now or rank < STATES.index(wanted) < STATES.index(now)
 
 
 class _Run:
