@@ -21,6 +21,8 @@ from tools.faults.rows import Row
 from tools.faults.session import Result
 
 APART = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+# As on a machine with systemd: what we unmount is gone for those, too, who have a copy of our mounts (tools/ota).
+_SHARED = ("sh", "-c", 'mount --make-rshared / && exec "$@"', "sh")
 _IS_APART = "ENDOEDGE_FAULTS_APART"
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -139,9 +141,13 @@ def _tell(result: Result) -> None:
 def apart() -> int | None:
     """As root: all of it in mounts and processes of our own, and its exit code. Nobody else's copy of our mounts keeps
     a disk busy then, and nothing is left mounted or running, whatever becomes of us. None: not here."""
-    if os.geteuid() or _IS_APART in os.environ or subprocess.run([*APART, "true"], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or _IS_APART in os.environ
+        or subprocess.run([*APART, *_SHARED, "true"], capture_output=True).returncode
+    ):
         return None
-    command = [*APART, sys.executable, "-m", "tools.faults", *sys.argv[1:]]
+    command = [*APART, *_SHARED, sys.executable, "-m", "tools.faults", *sys.argv[1:]]
     with subprocess.Popen(command, env={**os.environ, _IS_APART: "1"}) as unshare:
 
         def pass_on(number: int, _frame: object) -> None:  # unshare itself hears nothing
