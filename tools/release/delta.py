@@ -39,17 +39,22 @@ KINDS: dict[str, tuple[str, ...]] = {
     "uncompressed -b 128K": (*_PLAIN, "-b", "128K"),
     "uncompressed, no fragments": (*_PLAIN, "-b", "128K", "-no-fragments"),
 }
+ALL = "all"  # some minutes for each
+USUAL = ("zstd -b 128K", "zstd -b 4K", "uncompressed -b 128K")  # the first is what `build` makes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", type=Path, metavar="A.img")
     parser.add_argument("new", type=Path, metavar="B.img")
-    parser.add_argument("--kind", action="append", metavar="NAME", help=f"some of: {', '.join(KINDS)}; all without")
+    parser.add_argument(
+        "--kind", action="append", metavar="NAME", help=f"some of: {', '.join((*KINDS, ALL))}; {len(USUAL)} without"
+    )
 
 
 def main(asked: argparse.Namespace) -> int:
-    if unknown := set(asked.kind or ()) - KINDS.keys():
-        raise UsageError(f"--kind {', '.join(sorted(unknown))}: expected some of {', '.join(KINDS)}")
+    kinds = asked.kind or USUAL
+    if unknown := set(kinds) - KINDS.keys() - {ALL}:
+        raise UsageError(f"--kind {', '.join(sorted(unknown))}: expected some of {', '.join((*KINDS, ALL))}")
     for one in (asked.old, asked.new):
         image.release(one)
     table = Table(title=f"from {asked.old.name} to {asked.new.name}")
@@ -61,7 +66,7 @@ def main(asked: argparse.Namespace) -> int:
             image.unpack(source, folder)
         files = tree.differences(folders[0], folders[1])
         _add(table, "as they are", asked.old, asked.new)
-        for name in asked.kind or KINDS:
+        for name in KINDS if ALL in kinds else kinds:
             made = [folder.with_suffix(".img") for folder in folders]
             for folder, to in zip(folders, made, strict=True):
                 image.squash(folder, to, 1, KINDS[name])
