@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edge.update.updater import Updater
 
 LOOKING = ("idle", "offered", "fetched", "installed")  # states in which it may be looked what is offered
+_UNDER_WAY = ("downloading", "installing")
 _SEE = "see `endoedge update status`"
 
 
@@ -72,16 +73,19 @@ class People:
     def _look(self, wish: Wish) -> None:
         """First, where nothing is known or a stick is named; `_carry_on` goes on with it."""
         memory, job, base = self._updater.memory, self._updater.job, wish.source or self._updater.url
+        if memory.state in _UNDER_WAY and wish.verb != "check" and not wish.source:
+            return self._carry_on(wish)  # what a person agrees to is kept, also when we are killed meanwhile
         if memory.state not in LOOKING:
             raise UpdateError(f"not now: {memory.state}; {_SEE}")
         if job is not None and job.name == "check" and not wish.source:
-            return  # it is being looked already
+            return None  # it is being looked already
         if wish.verb == "check" or wish.source or memory.offer is None:
             if not base:
                 raise UpdateError("update.url is not set: name a stick's folder")
             if job is not None:
                 raise UpdateError(f"not now: {job.told[1]}")
             self._updater.look(base)
+        return None
 
     def _back(self, wish: Wish) -> None:
         memory = self._updater.memory
@@ -106,7 +110,7 @@ class People:
         if wish.verb == "download":
             if digest not in memory.wanted:
                 return self._updater.become(state.want(memory, digest), f"{wish.who} wants it fetched")
-            if memory.state != "offered":
+            if memory.state not in ("offered", "downloading"):
                 return self._wishes.answer(wish, f"{offer.version} is here")
         if wish.verb == "install":
             if not wish.version:

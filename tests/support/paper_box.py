@@ -5,6 +5,7 @@ as a power cut."""
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -64,6 +65,8 @@ class PaperBox:
         self.kill_at = -1
         self.kill_after = self.power = False
         self.orders = 0
+        self.arriving = threading.Event()  # a download ends when it is set
+        self.arriving.set()
         (folder / "wishes").mkdir(parents=True)
         self.running = self._start()
 
@@ -102,7 +105,7 @@ class PaperBox:
         try:
             said = self.running.turn()
             if self.running.job is not None:
-                self.running.job.wait(10)
+                self.running.job.wait(10 if self.arriving.is_set() else 0.01)
             if self.orders:
                 self.boot_up()
             return said
@@ -183,6 +186,7 @@ class PaperBox:
     def download(self, wanted: Offer, base: str, tell: Callable[[int, int], None], stop: Callable[[], bool]) -> Path:
         self._may("download")
         tell(500, 1000)
+        self.arriving.wait(10)
         self.bundles.add(wanted.bundle.sha256)
         return self.folder / wanted.version
 

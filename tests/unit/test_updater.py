@@ -62,6 +62,21 @@ def test_nothing_is_written_until_a_person_agrees_to_that_very_version(careful: 
     assert runs(careful, "1.1.0").slot == "A"
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_person_may_agree_while_it_comes(careful: PaperBox, killed: bool) -> None:
+    careful.arriving.clear()
+    careful.until(lambda now: now.state == "downloading" and now.detail)
+    assert careful.answered("install", "1.0.9") == (False, "1.0.9 is not offered; 1.1.0 is")
+    assert careful.answered("check")[0] is False
+    wanted, agreed = careful.wish("download", "1.1.0"), careful.wish("install", "1.1.0")
+    said = careful.until(lambda now: {one.id for one in now.answers} >= {wanted, agreed})
+    assert {one.words for one in said.answers if one.id in (wanted, agreed)} == {"50 %: 0 of 0 MiB"}
+    if killed:
+        careful.boot_up()
+    careful.arriving.set()
+    assert runs(careful, "1.1.0").slot == "A"
+
+
 def test_consent_is_to_one_bundle_alone(careful: PaperBox) -> None:
     careful.ask = replace(careful.ask, procedure=True)
     careful.until(lambda now: now.state == "fetched")
