@@ -72,7 +72,7 @@ def main(asked: argparse.Namespace) -> int:
                 image.squash(folder, to, 1, KINDS[name])
             _add(table, name, *made)
         changed = sum((folders[1] / name).lstat().st_size for name in files if (folders[1] / name).is_file())
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=120)
     console.print(table)
     some = f"{', '.join(files[:8])}{' ...' if files[8:] else ''}"
     console.print(f"{len(files)} files differ, {changed:,} bytes in the new image: {some}")
