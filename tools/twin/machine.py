@@ -28,6 +28,7 @@ TCG = ("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=on",
 KVM = ("-accel", "kvm", "-cpu", "host,-arch-capabilities", "-smp", "2")
 _APPEND = "root=/dev/vda rw console=ttyS0 quiet mitigations=off clearcpuid=rep_good audit=0"
 _APPEND += " module_blacklist=iTCO_wdt"  # the chip set's own watchdog, which QEMU does not let reset anything
+_APPEND += " net.ifnames=0"  # no card changes its name while it is set up
 _STOP_WITHIN_S = 5.0
 
 

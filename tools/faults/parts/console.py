@@ -16,7 +16,7 @@ from edge.audit import Audit
 from edge.clock import SystemClock
 from edge.console import tokens
 from edge.console.gate import LOCK_S, Gate, Tries
-from edge.errors import ConsoleError
+from edge.errors import AuditError, ConsoleError
 from tools.faults.promises import Promises, promise
 
 FILE_BYTES = 8192  # so that files are turned, and old ones go, many times a second
@@ -56,7 +56,7 @@ class Work:
     def step(self) -> None:
         try:
             self._log.note("A. Engineer", f"log {self._dice.randrange(10**9)}", "done")
-        except ConsoleError as exc:
+        except AuditError as exc:
             self.trouble = str(exc)
         else:
             assert self._log.head is not None

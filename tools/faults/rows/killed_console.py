@@ -18,7 +18,7 @@ import msgspec
 
 from edge import audit
 from edge.console.editor import PROMPT
-from edge.errors import ConsoleError
+from edge.errors import AuditError
 from tests.support.console import Wire, make_keys, signed, write_site
 from tools.faults import ROOT
 
@@ -100,7 +100,7 @@ def _judged(state: Path, answered: Counter[str]) -> tuple[str, Counter[str]]:
     """What is wrong, and how often each command is in the log as done in a login."""
     try:
         audit.verify(state)
-    except ConsoleError as exc:
+    except AuditError as exc:
         return str(exc), answered
     lines = [line for file in audit.files(state) for line in file.read_bytes().splitlines()]
     entries = [msgspec.json.decode(line, type=audit.Entry) for line in lines]
