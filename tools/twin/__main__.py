@@ -39,7 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="the machine's disk, from Debian's packages (once; about 2 GB, root)")
     build.set_defaults(run=_build)
     playing = argparse.ArgumentParser(add_help=False)
-    playing.add_argument("--results", type=Path, metavar="DIR", help="evidence goes there (default: runs/twin-TIME)")
+    playing.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="evidence goes there (default: runs/twin-TIME); ota: what held there before is not played again",
+    )
     booting = argparse.ArgumentParser(add_help=False)
     booting.add_argument("--kvm", action="store_true", help="the host's processor instead of an emulated one")
     updating = argparse.ArgumentParser(add_help=False)

@@ -13,6 +13,7 @@ import msgspec
 from packaging.version import Version
 
 from edge.errors import EdgeError, UsageError
+from edge.types import Struct
 from tools.twin import checkout, needs, ota_killed, publisher, session
 from tools.twin.image import Image
 from tools.twin.machine import Beside, Machine
@@ -20,7 +21,7 @@ from tools.twin.ota_killed import Cuts
 from tools.twin.publisher import Releases
 from tools.twin.scenarios import Scenario
 from tools.twin.session import Result, Session, Watcher
-from tools.twin.words import Runs, Up, Word
+from tools.twin.words import Runs, Step, Up, Word
 
 KILLED = "ota_killed"
 _PLAN = {"ota_http": 2, "ota_stick": 2, "ota_watchdog": 1}  # releases
@@ -42,9 +43,45 @@ class Place(NamedTuple):
     releases: Releases
 
 
+class Kept(Struct, frozen=True, kw_only=True):
+    """What one scenario gave, in its folder: a session that was broken off goes on with what did not hold yet."""
+
+    how: list[str]
+    session: Session
+
+
 def play(image: Image, wanted: Sequence[Scenario], folder: Path, watcher: Watcher, how: How) -> Session:
-    """As `session.play`: each on a disk of its own."""
-    results, kernel, boot_s, boots = list[Result](), "", 0.0, 0
+    """As `session.play`: each on a disk of its own. What held in that folder before, played the same way, is not played
+    again."""
+    played = Session(results=[], kernel="", boot_s=0.0, boots=0)
+    for scenario in wanted:
+        evidence = folder / scenario.name
+        evidence.mkdir(parents=True, exist_ok=True)
+        file, same = evidence / "session.json", [str(part) for part in how]
+        one = _held(file, same)
+        if one is None:
+            one = _played(image, scenario, folder, watcher, how)
+            file.write_bytes(msgspec.json.encode(Kept(how=same, session=one)))
+        else:
+            watcher(Step(scenario=scenario.name, at_s=0.0, text=f"{scenario.name} held before: {file}"))
+        played = session.joined(played, one)
+    return played
+
+
+def _held(file: Path, how: list[str]) -> Session | None:
+    """UsageError: nobody can read it."""
+    try:
+        kept = msgspec.json.decode(file.read_bytes(), type=Kept)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as exc:
+        raise UsageError(f"{file}: not understood: {exc}") from exc
+    problems = [one.problem for one in kept.session.results if one.problem]
+    return kept.session if kept.how == how and not problems else None
+
+
+def _played(image: Image, scenario: Scenario, folder: Path, watcher: Watcher, how: How) -> Session:
+    kernel, boot_s, boots = "", 0.0, 0
 
     def watching(word: Word) -> None:
         nonlocal kernel, boot_s, boots
@@ -52,17 +89,14 @@ def play(image: Image, wanted: Sequence[Scenario], folder: Path, watcher: Watche
             kernel, boot_s, boots = kernel or word.kernel, boot_s or word.uptime_s, boots + 1
         watcher(word)
 
-    for scenario in wanted:
-        evidence = folder / scenario.name
-        evidence.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="twin-ota-") as scratch:
-            if scenario.name == KILLED:
-                with _place(image, scenario, Path(scratch), how, ()) as place:
-                    cuts = Cuts(how.times, how.seed)
-                    results.append(ota_killed.play(place, scenario, evidence, watching, how.kvm, cuts))
-            else:
-                results.append(_once(image, scenario, Path(scratch), folder, watching, how))
-    return Session(results=results, kernel=kernel, boot_s=boot_s, boots=boots)
+    with tempfile.TemporaryDirectory(prefix="twin-ota-") as scratch:
+        if scenario.name == KILLED:
+            with _place(image, scenario, Path(scratch), how, ()) as place:
+                cuts = Cuts(how.times, how.seed)
+                result = ota_killed.play(place, scenario, folder / KILLED, watching, how.kvm, cuts)
+        else:
+            result = _once(image, scenario, Path(scratch), folder, watching, how)
+    return Session(results=[result], kernel=kernel, boot_s=boot_s, boots=boots)
 
 
 def _once(image: Image, scenario: Scenario, scratch: Path, folder: Path, watcher: Watcher, how: How) -> Result:
