@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edge import __version__
-from edge.errors import UpdateError
-from tools.twin import ota_killed, publisher, report, scenarios, thin, words
+from edge.errors import UpdateError, UsageError
+from tools.twin import ota, ota_killed, publisher, report, scenarios, thin, words
 from tools.twin.ota_killed import BOOT, SEEN, Boot, Cut, Cuts
 from tools.twin.session import Result, Session
 from tools.twin.words import Runs
@@ -172,3 +172,30 @@ def test_the_report_of_updates_counts_what_held() -> None:
     assert page.startswith("# Updates on the twin")
     assert "**1 of 1 held**" in page
     assert "| `ota_killed` | It holds. | yes | 12 | cuts **30** |" in page
+
+
+def test_what_held_in_a_folder_is_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [scenarios.load(name) for name in ("ota_http", "ota_stick")]
+    played, problems = list[str](), {"ota_http": "", "ota_stick": "the cable was out"}
+
+    def play_one(_image: object, scenario: scenarios.Scenario, *_: object) -> Session:
+        played.append(scenario.name)
+        problem = problems[scenario.name]
+        result = Result(scenario=scenario.name, proves="", problem=problem, seconds=1.0, measured={})
+        return Session(results=[result], kernel="6.1", boot_s=7.0, boots=2)
+
+    def play(how: ota.How) -> Session:
+        return ota.play(None, wanted, tmp_path, lambda _word: None, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ota, "_played", play_one)
+    play(ota.How())
+    problems["ota_stick"] = ""
+    session = play(ota.How())
+    assert played == ["ota_http", "ota_stick", "ota_stick"]
+    assert [one.problem for one in session.results] == ["", ""]
+    assert (session.kernel, session.boots) == ("6.1", 4)
+    play(ota.How(seed=2))
+    assert played[3:] == ["ota_http", "ota_stick"]
+    (tmp_path / "ota_stick/session.json").write_text("{")
+    with pytest.raises(UsageError, match=r"ota_stick/session\.json: not understood"):
+        play(ota.How(seed=2))
