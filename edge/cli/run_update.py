@@ -67,7 +67,7 @@ def updater(site: Site) -> Callable[[], UpdateStatus]:
             system=_system(Path(places.system)),
         ),
         client=Client(state, _root_keys(Path(places.root_keys)), release.built_at(), _ca(settings, base)),
-        rauc=lambda: Rauc(places.bus),
+        rauc=lambda: Rauc(places.bus, Path(places.slots) / "rauc.status"),
         world=BoxWorld(site, places),
         audit=Audit(history, SystemClock()),
         wishes=Wishes(Path(places.wishes)),

@@ -5,6 +5,7 @@ Interface `de.pengutronix.rauc.Installer` (RAUC 1.8 to 1.15). One owner; calls b
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,9 @@ Tell = Callable[[int, str], None]
 class Rauc:
     """Raises UpdateError with RAUC's own words."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, status: Path) -> None:
+        """`status`: RAUC's status file, which says what is in each slot."""
+        self._status = status
         flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
         try:
             self._bus = Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
@@ -57,7 +60,21 @@ class Rauc:
         written = [name for name, slot in self.slots().items() if slot.get("installed.count") != before.get(name)]
         if len(written) != 1:
             raise UpdateError(f"{bundle}: RAUC says that it wrote {len(written)} slots, expected one")
+        self._sync()
         return written[0]
+
+    def _sync(self) -> None:
+        """RAUC syncs an image, but not the name of its new status file: if the power went now, the old one would be
+        there, which knows nothing of that image."""
+        for path in (self._status, self._status.parent):
+            try:
+                number = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(number)
+                finally:
+                    os.close(number)
+            except OSError as exc:
+                raise UpdateError(f"{path}: cannot be synced: {exc.strerror}") from exc
 
     def activate(self, name: str) -> None:
         """That slot is tried at the next start."""

@@ -27,7 +27,7 @@ def slots(tmp_path: Path) -> Iterator[Slots]:
 
 @pytest.fixture
 def installer(slots: Slots) -> Iterator[Rauc]:
-    opened = Rauc(slots.address)
+    opened = Rauc(slots.address, slots.folder / "status")
     yield opened
     opened.close()
 
@@ -44,6 +44,24 @@ def test_a_release_is_written_and_is_on_trial(slots: Slots, installer: Rauc) -> 
     found = installer.slots()
     assert (found["A"]["state"], found["B"]["state"]) == ("booted", "inactive")
     assert (found["B"]["size"], found["B"]["bundle.version"]) == (len(IMAGE), "1.2.0")
+
+
+def test_what_says_what_was_written_is_on_the_disk(
+    slots: Slots, installer: Rauc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RAUC replaces its status file and syncs no folder."""
+    synced, real = set[Path](), os.fsync
+
+    def sync(number: int) -> None:
+        real(number)
+        synced.add(Path(f"/proc/self/fd/{number}").readlink())
+
+    monkeypatch.setattr(os, "fsync", sync)
+    installer.install(slots.bundle("1.2.0", IMAGE))
+    assert synced == {slots.folder / "status", slots.folder}
+    (slots.folder / "status").unlink()
+    with pytest.raises(UpdateError, match="status: cannot be synced: No such file"):
+        installer._sync()
 
 
 def test_the_one_that_runs_is_never_written(slots: Slots, installer: Rauc) -> None:
@@ -106,4 +124,4 @@ def test_without_rauc_it_is_said(slots: Slots, installer: Rauc, tmp_path: Path) 
     with pytest.raises(UpdateError, match="RAUC does not run"):
         installer.install(tmp_path / "b.raucb")
     with pytest.raises(UpdateError, match="RAUC's bus"):
-        Rauc(f"unix:path={tmp_path}/none")
+        Rauc(f"unix:path={tmp_path}/none", tmp_path / "status")

@@ -16,7 +16,7 @@ from tests.support.waiting import wait_for
 
 def opened() -> Rauc:
     """RAUC may be about to be started, which its bus does not know."""
-    rauc = Rauc(Places().bus)
+    rauc = Rauc(Places().bus, Path(Places().slots) / "rauc.status")
 
     def answers() -> bool:
         try:

@@ -1,6 +1,6 @@
 """Real RAUC on a bus of its own, with two files as slots, and bundles for it.
 
-with Slots(tmp_path) as slots: Rauc(slots.address).install(slots.bundle("1.2.0", b"..."))
+with Slots(tmp_path) as slots: Rauc(slots.address, slots.folder / "status").install(slots.bundle("1.2.0", b"..."))
 """
 
 from __future__ import annotations

@@ -209,3 +209,26 @@ def test_killed_at_each_step_it_is_the_old_state_or_the_new_one(name: str, calls
     done = subprocess.run(command, env=os.environ | {"ENDOEDGE_BOOT": str(file)}, check=False)
     assert done.returncode in (-signal.SIGKILL, 0)
     assert slot.read(file) in (old, slot.try_out(old, "B"))
+
+
+@pytest.mark.parametrize("starts", [1, 2, STARTS])
+def test_a_self_test_ends_no_trial_not_even_in_its_last_start(
+    starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = list[tuple[str, ...]]()
+    monkeypatch.setattr(slot, "FILE", tmp_path / "boot.json")
+    monkeypatch.setattr(slot, "RUN", tmp_path)
+    monkeypatch.setattr(slot, "ORDERS", tmp_path / "orders")
+    monkeypatch.setattr(slot, "_systemctl", lambda *words: done.append(words) or 0)
+    boot = slot.try_out(Boot(primary="B", good=frozenset("B")), "A")
+    for _ in range(starts):
+        boot, booted = slot.start(boot)
+    slot.write(slot.FILE, boot)
+    (tmp_path / "booted").write_text(f"{booted}\n")
+    slot.ORDERS.mkdir()
+    (slot.ORDERS / "selftest").touch()
+    assert slot.switch() == 0
+    assert done == [("start", "--no-block", slot.SELFTEST)]
+    slot.write(slot.FILE, slot.back(boot, "it was slow"))
+    assert slot.switch() == 0
+    assert ("restart", slot.SLOT) in done

@@ -284,15 +284,33 @@ def whole(box: Desk, source: Source, name: str) -> str:
     if name == slot.FACTORY:
         return ""
     try:
-        known = slot_image.written(box.store / "rauc.status", f"slot.app.{slot.SLOTS.index(name)}")
+        version = inside(box, source, name)
         said = str(json.loads((box.running / name / "release.json").read_text())["version"])
     except (slot_image.SpoiltError, OSError, ValueError) as exc:
         return f"{name} would be started, and is no release: {exc}"
-    with (box.store / f"{name}.img").open("rb") as file:
-        version = source.images.get(_sha256(file.read(int(known["size"]))))
-    if version is None:
+    if not version:
         return f"{name} would be started, and its image is none that was published"
     return "" if version == said else f"{name} holds {version} and says that it is {said}"
+
+
+def inside(box: Desk, source: Source, name: str) -> str:
+    """The version of the image that RAUC says to have written there; "" for one that nobody published. Raises
+    slot_image.SpoiltError, OSError."""
+    known = slot_image.written(box.store / "rauc.status", f"slot.app.{slot.SLOTS.index(name)}")
+    with (box.store / f"{name}.img").open("rb") as file:
+        return source.images.get(_sha256(file.read(int(known["size"]))), "")
+
+
+def installed(box: Desk, source: Source) -> str:
+    """What is wrong with what the updater remembers to have had written; "" when nothing is, or it has not."""
+    kept = memory(box)
+    if kept.state not in ("installed", "switching", "trying") or kept.offer is None:
+        return ""
+    try:
+        version = inside(box, source, kept.target)
+    except (slot_image.SpoiltError, OSError) as exc:
+        return f"it is {kept.state}, and {kept.target} holds no release: {exc}"
+    return "" if version == kept.offer.version else f"it is {kept.state}, and {kept.target} holds {version or 'none'}"
 
 
 def memory(box: Desk) -> Memory:

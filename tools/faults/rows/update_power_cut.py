@@ -20,7 +20,8 @@ from tools.ota.desk import Desk
 TITLE = "power cut on a box that updates itself"
 PROMISE = (
     "a whole release that was signed and published is started, none that was refused and none older than the last that "
-    "was said to hold; memory, TUF's metadata and the history are whole; one in ten goes on to the newest release"
+    "was said to hold; what was said to be written is; memory, TUF's metadata and the history are whole; one in ten "
+    "goes on to the newest release"
 )
 TIMES = 200
 
@@ -151,6 +152,8 @@ class Cutter:
             self._carry_on(version)
 
     def _check(self, box: Desk, held: str, offered: str, refused: frozenset[str]) -> None:
+        if wrong := updates.installed(box, self._source):
+            raise LostError(wrong)
         if box.slot("up"):
             raise LostError("no release can be started")
         if wrong := updates.whole(box, self._source, box.booted):

@@ -27,7 +27,7 @@ def run(twin: Twin) -> None:
         free = asked is None or asked.poll() is not None
         if free and offered not in ("", agreed):
             asked, agreed = updates.agrees(offered), offered
-        elif free and not offered and updates.said() is not None and time.monotonic() - asked_s > _AGAIN_S:
+        elif free and updates.said() is not None and time.monotonic() - asked_s > _AGAIN_S:
             switching.check()
             asked_s = time.monotonic()
         time.sleep(_LOOK_S)
