@@ -192,6 +192,20 @@ def test_the_page_has_all_rows(only: ModuleType, tmp_path: Path) -> None:
     assert "- `absent` (something made up): needs the moon" in text
 
 
+def test_what_held_is_not_played_again(only: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["--results", str(tmp_path / "kept"), "--seed", "9", "--times", "3"]
+    assert only.main(["good", "bad", *ask]) == 1
+    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["good.json"]
+    (tmp_path / "kept/good.json").write_text('{"times":3,"seed":9,"seconds":7.0,"seen":"","figures":"of before"}')
+    assert only.main(["good", *ask]) == 0
+    assert "something made up: 3 of 3 (seed 9; 7 s); of before" in capsys.readouterr().out
+    assert only.main(["good", *ask, "--seed", "8"]) == 0
+    assert "of before" not in capsys.readouterr().out
+    (tmp_path / "kept/good.json").write_text("{")
+    assert only.main(["good", *ask]) == 2
+    assert "good.json: not understood" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("times", ["0", "-1", "many"])
 def test_rounds_are_counted_from_one(times: str) -> None:
     with pytest.raises(SystemExit, match="2"):

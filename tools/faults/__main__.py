@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from edge.errors import EdgeError
-from tools.faults import ROOT, report, rows, session
+from tools.faults import ROOT, kept, report, rows, session
 from tools.faults.rows import Row
-from tools.faults.session import Result
+from tools.faults.session import Heard, Result
 
 APART = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # As on a machine with systemd: what we unmount is gone for those, too, who have a copy of our mounts (tools/ota).
@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=_count, default=1, metavar="N", help="rows that are played at once (%(default)s)"
     )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="kept there; what held there before (same --seed) is not played again",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="default: docs/faults.md after a full run")
     parser.add_argument("--list", action="store_true", help="say what there is, and whether it can run here")
     return parser
@@ -80,6 +86,8 @@ def _list(wanted: list[Row]) -> int:
 
 
 def _play(wanted: list[Row], options: argparse.Namespace) -> int:
+    if options.results:
+        options.results.mkdir(parents=True, exist_ok=True)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
     results = _results(wanted, options, seed)
     full = not options.row and not options.times
@@ -96,7 +104,7 @@ def _play(wanted: list[Row], options: argparse.Namespace) -> int:
 def _results(wanted: list[Row], options: argparse.Namespace, seed: int) -> list[Result]:
     """In the order of `wanted`, told as they come. Rows at once are a process each."""
     if options.jobs == 1:
-        return [_one(row, options.times or row.times, seed, options.control) for row in wanted]
+        return [_one(options, seed, row) for row in wanted]
     results: dict[str, Result] = {}
     with multiprocessing.Pool(options.jobs) as pool:  # ends its processes when we are interrupted
         for result in pool.imap_unordered(partial(_beside, options, seed), wanted):
@@ -107,9 +115,20 @@ def _results(wanted: list[Row], options: argparse.Namespace, seed: int) -> list[
 
 def _beside(options: argparse.Namespace, seed: int, row: Row) -> Result:
     try:
-        return session.play(row, options.times or row.times, seed, _heard, options.control)
+        return _played(options, seed, row, _heard)
     except KeyboardInterrupt:
         sys.exit(1)  # who interrupted us needs no traceback
+
+
+def _played(options: argparse.Namespace, seed: int, row: Row, heard: Heard) -> Result:
+    times, folder = options.times or row.times, options.results
+    if folder is None:
+        return session.play(row, times, seed, heard, options.control)
+    found = kept.find(folder, row, times, seed)
+    if found is None:
+        found = session.play(row, times, seed, heard, options.control)
+        kept.save(folder, found)
+    return found
 
 
 def _heard(name: str, done: int, said: str) -> None:
@@ -117,17 +136,17 @@ def _heard(name: str, done: int, said: str) -> None:
         console.print(f"  {name}, round {done}: {said}")
 
 
-def _one(row: Row, times: int, seed: int, control: int) -> Result:
+def _one(options: argparse.Namespace, seed: int, row: Row) -> Result:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(row.title, total=times)
+        task = progress.add_task(row.title, total=options.times or row.times)
 
         def heard(_name: str, done: int, said: str) -> None:
             progress.update(task, completed=done)
             if said:
                 progress.console.print(f"  round {done}: {said}")
 
-        result = session.play(row, times, seed, heard, control)
+        result = _played(options, seed, row, heard)
     _tell(result)
     return result
 
