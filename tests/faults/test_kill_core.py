@@ -81,6 +81,6 @@ def test_every_committed_event_arrives(tmp_path: Path) -> None:
     seqs = [message.seq for message in got]
     print(f"{len(seqs)} events, {repeats} repeated")
     assert left == 0
-    assert len(seqs) > 10
+    assert len(seqs) > KILLS / 2, "too little happened to prove anything"
     assert len({message.id for message in got}) == len(got)
     assert sorted(seqs) == list(range(1, max(seqs) + 1))  # a seq is spent by a commit only: a gap would be a loss
