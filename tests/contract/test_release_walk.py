@@ -409,33 +409,6 @@ def test_hardware_that_is_not_there_is_said() -> None:
         signers.load("pkcs11:token=none;object=none")
 
 
-# ---------------------------------------------------------------------------------------------- delta
-
-
-def test_a_delta_finds_what_is_the_same(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
-    """A random file of 3 MB in both images, and another one of 100 kB in each."""
-    same = os.urandom(3_000_000)
-    images = []
-    for version in ("1.0.0", "1.1.0"):
-        folder = walk.folder / version
-        folder.mkdir()
-        (folder / "release.json").write_text(json.dumps({"version": version}))
-        (folder / "same").write_bytes(same)
-        (folder / "a-file-before-it").write_bytes(os.urandom(100_000))
-        images.append(walk.folder / f"{version}.img")
-        image.squash(folder, images[-1], 1)
-    assert run("delta", *images, "--kind", "zstd -b 128K", "--kind", "uncompressed -b 128K") == 0
-    out = capsys.readouterr().out
-    assert "…" not in out
-    rows = [[cell.strip().replace(",", "") for cell in line.split("│")] for line in out.splitlines() if "zstd" in line]
-    whole, blocks, chunks = (int(rows[0][column]) for column in (2, 3, 6))
-    assert 3_100_000 < whole < 3_200_000
-    assert 100_000 <= blocks < 350_000  # what lies in both is found, but where it was moved by no whole block
-    assert 100_000 <= chunks < 350_000
-    assert "2 files differ" in out
-    assert run("delta", *images, "--kind", "none") == 2
-
-
 def test_a_release_says_what_it_is(walk: Walk) -> None:
     found = image.release(walk.image("1.2.0", changes="x"))
     assert found == Release(version="1.2.0", hardware=(HARDWARE,), changes="x", package=found.package)

@@ -12,7 +12,9 @@ import pytest
 
 from edge import __version__
 from edge.errors import UpdateError, UsageError
-from tools.twin import ota, ota_killed, publisher, report, scenarios, thin, words
+from tools.ota import thin
+from tools.twin import ota, ota_killed, publisher, report, scenarios, words
+from tools.twin.elsewhere import GUEST
 from tools.twin.ota_killed import BOOT, SEEN, Boot, Cut, Cuts
 from tools.twin.session import Result, Session
 from tools.twin.words import Runs
@@ -152,11 +154,11 @@ def test_what_runs_survives_the_wire() -> None:
 
 
 def test_a_thin_release_names_itself_and_carries_what_is_to_be_fetched(tmp_path: Path) -> None:
-    made = thin.lay(tmp_path / "release", "1.1.0", b"filling")
+    made = thin.lay(tmp_path / "release", GUEST, "1.1.0", b"filling")
     assert json.loads((made / "release.json").read_text()) == {"version": "1.1.0"}
     assert (made / "venv/bin/endoedge").read_text().startswith("#!/opt/endoedge/venv/bin/python\n")
     assert (made / "filling").read_bytes() == b"filling"
-    assert not (thin.lay(tmp_path / "installed") / "release.json").exists()
+    assert not (thin.lay(tmp_path / "installed", GUEST) / "release.json").exists()
 
 
 def test_a_whole_release_is_named_by_the_file_beside_it(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tuf.api.metadata import MetaFile
@@ -11,24 +10,8 @@ from tuf.api.metadata import MetaFile
 from edge.update import client
 from edge.update.web import Limit
 from tests.support.static_server import Fault, StaticServer
-from tests.support.tuf_repository import START, Repository
+from tests.support.tuf_repository import START
 from tests.support.update_box import Place
-
-
-@pytest.fixture(params=[True, False], ids=["digests", "versions"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Metadata name each other by digest, or by version alone."""
-    made = Place(tmp_path, Repository(hashes=request.param))
-    made.release("1.2.0")
-    return made
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.release("1.2.0")
-    return made
-
 
 # ------------------------------------------------------------------------------------------ rollback
 

@@ -17,21 +17,6 @@ from tests.support.update_box import Place
 FAR = START + timedelta(days=300)
 
 
-@pytest.fixture(params=[True, False], ids=["digests", "versions"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Metadata name each other by digest, or by version alone."""
-    made = Place(tmp_path, Repository(hashes=request.param))
-    made.release("1.2.0")
-    return made
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.release("1.2.0")
-    return made
-
-
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 def test_the_wrong_key(place: Place, role: str) -> None:
     box, repository = place.box(), place.repository

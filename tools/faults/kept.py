@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from edge.errors import UsageError
 from edge.types import Struct
 from tools.faults.rows import Row
 from tools.faults.session import Result
+from tools.kept import read
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -32,13 +32,7 @@ def save(folder: Path, result: Result) -> None:
 
 def find(folder: Path, row: Row, times: int, seed: int) -> Result | None:
     """The same row, as often, by the same dice. UsageError: its file says nothing."""
-    file = folder / f"{row.name}.json"
-    try:
-        kept = msgspec.json.decode(file.read_bytes(), type=Kept)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as exc:
-        raise UsageError(f"{file}: not understood: {exc}") from exc
-    if (kept.times, kept.seed) != (times, seed):
+    kept = read(folder / f"{row.name}.json", Kept)
+    if kept is None or (kept.times, kept.seed) != (times, seed):
         return None
     return Result(row, times, times, seed, kept.seconds, seen=kept.seen, figures=kept.figures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,9 +12,9 @@ from typing import Any
 
 from securesystemslib.signer import Key
 
-from edge import __version__
 from edge.errors import UpdateError
 from edge.update.offer import Offer
+from tools.ota import thin
 from tools.release import repository, roots, signers
 
 ROOT = Path(__file__).parents[2]
@@ -32,19 +31,8 @@ def missing() -> str:
 
 def thin_folder(folder: Path, version: str) -> Path:
     """What a release's root looks like, but that program, packages, models and pipelines are this checkout's."""
-    python = f"python{PYTHON}"
-    site, programs = folder / f"venv/lib/{python}/site-packages", folder / "venv/bin"
-    for path in (site, programs, folder / "share"):
-        path.mkdir(parents=True)
-    (folder / "venv/pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = true\n")
-    (programs / "python").symlink_to(f"/usr/bin/{python}")
-    (site / "endoedge.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n")
-    (programs / "endoedge").write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m edge.cli "$@"\n')
-    (programs / "endoedge").chmod(0o755)
-    for name in ("models", "pipelines"):
-        (folder / "share" / name).symlink_to(ROOT / name)
-    (folder / "release.json").write_text(json.dumps({"version": version, "package": __version__}))
-    return folder
+    here = thin.Elsewhere(ROOT, sysconfig.get_path("purelib"), f"python{PYTHON}")
+    return thin.lay(folder, here, version)
 
 
 def squash(folder: Path, image: Path) -> Path:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -81,17 +82,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    played = _play(options, scenarios.names())
-    if options.report:
-        options.report.write_text(report.page(played, emulated=not options.kvm), encoding="utf-8")
-        console.print(f"written: {options.report}")
-    return _finish(played)
+    return _reported(options, scenarios.names(), report.page)
 
 
 def _ota(options: argparse.Namespace) -> int:
-    played = _play(options, scenarios.updating())
+    return _reported(options, scenarios.updating(), report.ota_page)
+
+
+def _reported(options: argparse.Namespace, names: list[str], page: Callable[[Session, bool], str]) -> int:
+    played = _play(options, names)
     if options.report:
-        options.report.write_text(report.ota_page(played, emulated=not options.kvm), encoding="utf-8")
+        options.report.write_text(page(played, not options.kvm), encoding="utf-8")
         console.print(f"written: {options.report}")
     return _finish(played)
 

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from edge.errors import EdgeError, UsageError
 from edge.types import Struct
+from tools.kept import read
 from tools.twin import checkout, needs, ota_killed, publisher, session
 from tools.twin.image import Image
 from tools.twin.machine import Beside, Machine
@@ -70,14 +71,11 @@ def play(image: Image, wanted: Sequence[Scenario], folder: Path, watcher: Watche
 
 def _held(file: Path, how: list[str]) -> Session | None:
     """UsageError: nobody can read it."""
-    try:
-        kept = msgspec.json.decode(file.read_bytes(), type=Kept)
-    except FileNotFoundError:
+    kept = read(file, Kept)
+    if kept is None or kept.how != how:
         return None
-    except msgspec.DecodeError as exc:
-        raise UsageError(f"{file}: not understood: {exc}") from exc
     problems = [one.problem for one in kept.session.results if one.problem]
-    return kept.session if kept.how == how and not problems else None
+    return None if problems else kept.session
 
 
 def _played(image: Image, scenario: Scenario, folder: Path, watcher: Watcher, how: How) -> Session:

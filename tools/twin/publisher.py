@@ -17,10 +17,11 @@ import msgspec
 
 from edge import release
 from edge.errors import UpdateError
-from tools.ota import releases
+from tools.ota import releases, thin
 from tools.ota.releases import Publisher
 from tools.release import image
-from tools.twin import needs, thin
+from tools.twin import needs
+from tools.twin.elsewhere import GUEST
 
 HARDWARE = "endoedge-x86_64-debian12"
 STICK_SPARE_MIB = 16
@@ -44,7 +45,7 @@ class Releases:
     def publish(self, version: str) -> None:
         """Thin. Each has other bytes in it."""
         tree, made = self._folder / f"tree-{version}", self._folder / f"{version}.img"
-        thin.lay(tree, version, random.Random(version).randbytes(self._filling))
+        thin.lay(tree, GUEST, version, random.Random(version).randbytes(self._filling))
         releases.squash(tree, made)
         shutil.rmtree(tree)
         self._offer(made, version)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge.status import rss_bytes
-from tools.twin import thin
+from tools.ota import thin
+from tools.twin.elsewhere import CHECKOUT, GUEST
 from tools.twin.guest.vivid import DEVICE
-from tools.twin.thin import CHECKOUT
 
 OPT, SYSTEM = Path("/opt/endoedge"), Path("/usr/lib/endoedge")
 COMMAND = OPT / "venv/bin/endoedge"
@@ -56,7 +56,7 @@ def install() -> None:
 def _lay_release() -> None:
     """The links of tools/install.sh."""
     shutil.rmtree(OPT / "releases", ignore_errors=True)
-    release = thin.lay(OPT / "releases/installed")
+    release = thin.lay(OPT / "releases/installed", GUEST)
     for link, target in (
         (OPT / "current", release),
         (OPT / "venv", Path("/run/endoedge-slots/current/venv")),

@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools.twin.elsewhere import CHECKOUT
 from tools.twin.guest import box
 from tools.twin.guest.vivid import OUTPUT
-from tools.twin.thin import CHECKOUT
 
 CLIP = CHECKOUT / "twin" / "phantom.mkv"
 WIDTH, HEIGHT = 720, 576  # vivid.SD's

@@ -18,9 +18,9 @@ from edge.status import CoreStatus
 from edge.types import SignalState, Struct
 from edge.update import slot, slot_image, state
 from edge.updating import STATUS, UpdateStatus
+from tools.twin.elsewhere import CHECKOUT
 from tools.twin.guest import box, vivid
 from tools.twin.guest.vivid import HD_25, Hdmi
-from tools.twin.thin import CHECKOUT
 from tools.twin.words import Runs
 
 GIVEN = CHECKOUT / "twin"  # by the host: whose releases are taken, and from where
