@@ -152,6 +152,7 @@ class Scene:
         self._until(lambda: self._updater().state == "idle", f"{version} holds", HOLD_WITHIN_S)
         held, now_alerts = box.version == version, self._alerts()
         self._until(lambda: self._alerts() > now_alerts, "an alert of the new release", LIVE_WITHIN_S)
+        self._command("check")
         self._command("status")
         self._command("history")
         return self._summary(before, version, alerts, held)

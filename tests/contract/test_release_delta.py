@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import releases
 from tests.support.releases import run
 from tools.release import image
+
+pytestmark = pytest.mark.skipif(bool(releases.missing()), reason=releases.missing())
 
 
 def test_a_delta_finds_what_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,8 +155,8 @@ def test_what_runs_survives_the_wire() -> None:
 
 def test_a_thin_release_names_itself_and_carries_what_is_to_be_fetched(tmp_path: Path) -> None:
     made = thin.lay(tmp_path / "release", GUEST, "1.1.0", b"filling")
-    assert json.loads((made / "release.json").read_text()) == {"version": "1.1.0"}
-    assert (made / "venv/bin/endoedge").read_text().startswith("#!/opt/endoedge/venv/bin/python\n")
+    assert json.loads((made / "release.json").read_text()) == {"version": "1.1.0", "package": __version__}
+    assert (made / "venv/lib/python3.11/site-packages/endoedge.pth").read_text().startswith("/opt/endoedge/checkout\n")
     assert (made / "filling").read_bytes() == b"filling"
     assert not (thin.lay(tmp_path / "installed", GUEST) / "release.json").exists()
 
